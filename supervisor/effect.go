@@ -1,0 +1,49 @@
+package supervisor
+
+import "time"
+
+// Effect is one thing the shell must do, in list order. The sum is closed.
+type Effect interface{ effect() }
+
+// Effects.
+type (
+	// StartInstance begins a start attempt under a new epoch.
+	StartInstance struct{ Epoch uint64 }
+	// StopInstance ends the instance (or the start attempt) of the epoch:
+	// drained first when Drain is set, killed at once when Kill is set.
+	StopInstance struct {
+		Epoch  uint64
+		Reason string
+		Drain  bool
+		Kill   bool
+	}
+	// ProbeInstance asks the live instance for a sign of life.
+	ProbeInstance struct{ Epoch uint64 }
+	// ArmTimer arms the one timer of its kind, replacing an armed one.
+	ArmTimer struct {
+		Kind  TimerKind
+		Seq   uint64
+		After time.Duration
+	}
+	// CancelTimer disarms the timer of its kind.
+	CancelTimer struct{ Kind TimerKind }
+	// ReleaseWaiting sends the waiting calls: the server is ready.
+	ReleaseWaiting struct{}
+	// FailWaiting answers waiting calls and starts with Reason.
+	FailWaiting struct {
+		Reason     string
+		RetryAfter time.Duration // 0: no retry is planned
+		GaveUp     bool
+	}
+	// Emit publishes an event; the shell adds server, epoch and time.
+	Emit struct{ Event Event }
+)
+
+func (StartInstance) effect()  {}
+func (StopInstance) effect()   {}
+func (ProbeInstance) effect()  {}
+func (ArmTimer) effect()       {}
+func (CancelTimer) effect()    {}
+func (ReleaseWaiting) effect() {}
+func (FailWaiting) effect()    {}
+func (Emit) effect()           {}

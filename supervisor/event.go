@@ -1,0 +1,41 @@
+package supervisor
+
+import "time"
+
+// Event is one thing that happened, as the log keeps it. Kind is the
+// contract's event_type (reference section 8.1); Data holds its own fields
+// under the contract's names. Nobody changes Data after the event was made.
+type Event struct {
+	Kind   EventKind
+	Server string // stream; empty for events about the node
+	Epoch  uint64
+	At     time.Time
+	Data   map[string]any
+}
+
+// EventKind is an event's type name.
+type EventKind string
+
+// The kinds. A new kind needs a row in the contract test of the log.
+const (
+	ServerRegistered    EventKind = "McpServerRegistered"
+	ServerUpdated       EventKind = "McpServerUpdated"
+	ServerDeregistered  EventKind = "McpServerDeregistered"
+	ServerStarted       EventKind = "McpServerStarted"
+	ServerStopped       EventKind = "McpServerStopped"
+	ServerStateChanged  EventKind = "McpServerStateChanged"
+	ServerDegraded      EventKind = "McpServerDegraded"
+	ServerIdleDetected  EventKind = "McpServerIdleDetected"
+	ServerStartFailed   EventKind = "McpServerStartFailed"
+	ServerCrashed       EventKind = "McpServerCrashed"
+	ServerGaveUp        EventKind = "McpServerGaveUp"
+	HealthCheckPassed   EventKind = "HealthCheckPassed"
+	HealthCheckFailed   EventKind = "HealthCheckFailed"
+	ToolsChanged        EventKind = "ToolSchemaChanged"
+	InvocationCompleted EventKind = "ToolInvocationCompleted"
+	InvocationFailed    EventKind = "ToolInvocationFailed"
+	ActorRestarted      EventKind = "ActorRestarted"
+	EventsDropped       EventKind = "EventsDropped"
+	RuntimeStarted      EventKind = "RuntimeStarted"
+	RuntimeStopped      EventKind = "RuntimeStopped"
+)

@@ -1,0 +1,100 @@
+package supervisor
+
+import "time"
+
+// Input is one fact or wish given to Step. The sum is closed: the types of
+// this file.
+type Input interface{ input() }
+
+// Cause says why a start is wanted.
+type Cause uint8
+
+// A call may wait in front of the start; an operator's start resets the
+// restart budget and burns no attempt.
+const (
+	CauseCall Cause = iota + 1
+	CauseOperator
+)
+
+// FailureClass tells what a failed start means for the next one.
+type FailureClass uint8
+
+// Transient failures are retried by policy. Permanent ones (program missing,
+// not executable, bad directory, unsupported protocol) are never retried in a
+// loop: only a call or an operator tries again. Resource failures (no process
+// slot, no descriptor) are retried and do not count towards the intensity.
+const (
+	FailTransient FailureClass = iota + 1
+	FailPermanent
+	FailResource
+)
+
+// TimerKind names the timers of one server; at most one of each is armed.
+type TimerKind uint8
+
+// The timers: Retry ends a backoff, Probe is the next health check, Idle the
+// idle TTL, Stable the uptime after which past failures are forgotten.
+const (
+	TimerRetry TimerKind = iota
+	TimerProbe
+	TimerIdle
+	TimerStable
+	TimerKinds // number of kinds, not a kind
+)
+
+// Inputs. A fact carries the epoch of the instance it is about; a fact of an
+// old epoch changes nothing. Every epoch ends in exactly one StartFailed or
+// Exited, given after the instance is gone.
+type (
+	// StartWanted asks for a running instance.
+	StartWanted struct{ Cause Cause }
+	// StopWanted asks for no instance; Reason stands in the event.
+	StopWanted struct{ Reason string }
+	// Started says that the instance shook hands and listed its tools.
+	Started struct {
+		Epoch    uint64
+		Tools    int
+		Duration time.Duration
+	}
+	// StartFailed says that the start attempt failed and nothing of it lives.
+	StartFailed struct {
+		Epoch  uint64
+		Class  FailureClass
+		Reason string
+	}
+	// Exited says that the instance is gone. Normal: exit code 0, not killed.
+	Exited struct {
+		Epoch  uint64
+		Normal bool
+		Reason string
+	}
+	// ProbePassed and ProbeFailed are answers to a Probe effect.
+	ProbePassed struct {
+		Epoch    uint64
+		Duration time.Duration
+	}
+	ProbeFailed struct {
+		Epoch  uint64
+		Reason string
+	}
+	// TimerFired is a timer's end; a Seq that is not the armed one is stale.
+	// InFlight and LastUsed describe the server when the timer fired.
+	TimerFired struct {
+		Kind     TimerKind
+		Seq      uint64
+		InFlight int
+		LastUsed time.Time
+	}
+	// PolicyChanged replaces the policy; timers follow at once.
+	PolicyChanged struct{ Policy Policy }
+)
+
+func (StartWanted) input()   {}
+func (StopWanted) input()    {}
+func (Started) input()       {}
+func (StartFailed) input()   {}
+func (Exited) input()        {}
+func (ProbePassed) input()   {}
+func (ProbeFailed) input()   {}
+func (TimerFired) input()    {}
+func (PolicyChanged) input() {}
