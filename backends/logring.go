@@ -1,0 +1,64 @@
+package backends
+
+import (
+	"sync"
+	"time"
+)
+
+// LogLine is one line of a server's stderr.
+type LogLine struct {
+	At    time.Time
+	Epoch uint64
+	Text  string
+}
+
+// LogRing keeps the last lines of a server's stderr over restarts: at most
+// LogLines lines and LogBytes bytes, the oldest go first. The zero value is
+// ready; all methods are safe for concurrent use.
+type LogRing struct {
+	mu      sync.Mutex
+	lines   []LogLine // ring once full
+	next    int
+	bytes   int
+	dropped uint64
+}
+
+// Add appends one line; a text over LogLineBytes is cut and marked "...".
+func (r *LogRing) Add(line LogLine) {
+	if len(line.Text) > LogLineBytes {
+		line.Text = line.Text[:LogLineBytes] + "..."
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lines = append(r.lines, line)
+	r.bytes += len(line.Text)
+	for len(r.lines)-r.next > LogLines || r.bytes > LogBytes {
+		r.bytes -= len(r.lines[r.next].Text)
+		r.lines[r.next] = LogLine{}
+		r.next++
+		r.dropped++
+	}
+	if r.next > LogLines {
+		n := copy(r.lines, r.lines[r.next:])
+		clear(r.lines[n:])
+		r.lines, r.next = r.lines[:n], 0
+	}
+}
+
+// Tail returns the last n lines, oldest first.
+func (r *LogRing) Tail(n int) []LogLine {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	live := r.lines[r.next:]
+	if n < len(live) {
+		live = live[len(live)-n:]
+	}
+	return append([]LogLine(nil), live...)
+}
+
+// Dropped counts the lines that the bounds pushed out.
+func (r *LogRing) Dropped() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.dropped
+}

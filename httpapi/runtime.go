@@ -1,0 +1,71 @@
+package httpapi
+
+import (
+	"context"
+	"time"
+
+	"github.com/aabb9013/hangar/backends"
+	"github.com/aabb9013/hangar/supervisor"
+)
+
+// Runtime is what the HTTP edge needs of the runtime. All methods are safe
+// for concurrent use; ids that name no server answer
+// supervisor.ErrServerNotFound. Changes are durable when they return nil.
+type Runtime interface {
+	// Views returns every server in order of registration, View one of them.
+	Views() []*supervisor.View
+	View(id string) (*supervisor.View, bool)
+	// Target finds a server for calls without allocating; nil if unknown.
+	Target(id []byte) Target
+
+	// CreateServer registers a server in state cold; ErrServerExists,
+	// ErrInvalidSpec, ErrNotBuilt, ErrReadOnly.
+	CreateServer(ctx context.Context, spec supervisor.ServerSpec) error
+	UpdateServer(ctx context.Context, id string, patch supervisor.Patch) error
+	// DeleteServer stops the server and forgets it.
+	DeleteServer(ctx context.Context, id string) error
+	// StartServer returns when the server is ready or its start failed;
+	// ErrStartFailed, ErrCannotStart. A ready server is left alone.
+	StartServer(ctx context.Context, id string) (*supervisor.View, error)
+	// StopServer returns when no instance runs any more.
+	StopServer(ctx context.Context, id, reason string) error
+
+	// Logs returns the last n lines of stderr, oldest first.
+	Logs(id string, n int) ([]backends.LogLine, error)
+	// History returns up to limit calls of a server with version >= from,
+	// oldest first.
+	History(id string, from uint64, limit int) ([]HistoryRecord, error)
+	// Info describes the runtime itself.
+	Info() Info
+	// FleetVersion grows with every change of the servers or their tools.
+	FleetVersion() uint64
+}
+
+// Target is one server seen from the call path.
+type Target interface {
+	ID() string
+	View() *supervisor.View
+	// Do sends the call and waits for its answer at most timeout. After
+	// ErrCallTimeout the call must be forgotten, otherwise released. Its
+	// other errors are those of backends.Call.Err.
+	Do(c *backends.Call, timeout time.Duration) error
+}
+
+// HistoryRecord is one finished call as the log keeps it.
+type HistoryRecord struct {
+	Version  uint64
+	Position uint64
+	Kind     string
+	At       time.Time
+	Data     []byte // flat JSON object of the event's own fields
+}
+
+// Info describes the runtime.
+type Info struct {
+	Version   string
+	StartedAt time.Time
+	Ready     bool   // start-up is complete and calls are served
+	ReadOnly  string // why changes are refused; empty when they are not
+	RunID     string
+	Extra     map[string]any // further facts for GET /api/system
+}

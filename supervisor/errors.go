@@ -1,0 +1,53 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Conditions callers branch on with errors.Is.
+var (
+	ErrServerNotFound = errors.New("server not found")
+	ErrServerExists   = errors.New("server exists")
+	ErrToolNotFound   = errors.New("tool not found")
+	ErrStartFailed    = errors.New("start failed")
+	ErrCannotStart    = errors.New("cannot start now")
+	ErrStopped        = errors.New("server was stopped")
+	ErrOverloaded     = errors.New("too many calls waiting")
+	ErrCallTimeout    = errors.New("call timed out")
+	ErrClosing        = errors.New("runtime is closing")
+	ErrReadOnly       = errors.New("state cannot be written")
+	ErrNotBuilt       = errors.New("not built in this version")
+	ErrInternal       = errors.New("internal error")
+)
+
+// StartFailedError answers calls and starts that waited for a start that
+// failed. It is ErrStartFailed.
+type StartFailedError struct {
+	Server, Reason string
+}
+
+func (e *StartFailedError) Error() string {
+	return fmt.Sprintf("server %q did not start: %s", e.Server, e.Reason)
+}
+
+// Is makes it ErrStartFailed.
+func (e *StartFailedError) Is(target error) bool { return target == ErrStartFailed }
+
+// CannotStartError refuses a start that its server's backoff or used-up
+// restart budget forbids now. It is ErrCannotStart.
+type CannotStartError struct {
+	Server, Reason string
+	RetryAfter     time.Duration // 0: only an operator's start helps
+}
+
+func (e *CannotStartError) Error() string {
+	if e.RetryAfter > 0 {
+		return fmt.Sprintf("server %q cannot start now: %s; retry in %.1f s", e.Server, e.Reason, e.RetryAfter.Seconds())
+	}
+	return fmt.Sprintf("server %q cannot start: %s; start it by hand when the cause is mended", e.Server, e.Reason)
+}
+
+// Is makes it ErrCannotStart.
+func (e *CannotStartError) Is(target error) bool { return target == ErrCannotStart }
