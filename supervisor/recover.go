@@ -33,8 +33,8 @@ func (s *step) retry() {
 // restart is an automatic start: the only kind that counts.
 func (s *step) restart() {
 	s.m.Restarts = s.m.counted(s.env.Now)
-	s.m.Recovering = true
 	s.start()
+	s.m.Recovering = true
 }
 
 // giveUp leaves the server dead until a call after the window has slid, or an

@@ -47,6 +47,7 @@ func (s *step) start() {
 	s.cancel(TimerRetry)
 	s.m.Epoch++
 	s.m.Live = true
+	s.m.Recovering = false
 	s.m.Phase = PhaseNone
 	s.m.NextRetryAt = time.Time{}
 	s.m.StopReason = ""

@@ -7,7 +7,7 @@ const (
 	reasonIdle         = "idle"
 	reasonExited       = "exited"
 	reasonUnresponsive = "unresponsive"
-	reasonDegraded     = "degraded: the last starts failed"
+	reasonDegraded     = "degraded: waiting before the next start"
 	reasonGaveUp       = "gave up: too many restarts"
 	reasonBudget       = "restart budget used up"
 )
