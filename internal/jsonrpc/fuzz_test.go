@@ -146,48 +146,51 @@ func FuzzScan(f *testing.F) {
 	for _, s := range seeds() {
 		f.Add(s)
 	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		before := bytes.Clone(b)
-		var env Envelope
-		err := Scan(b, fuzzLimits, &env)
-		if !bytes.Equal(b, before) {
-			t.Fatal("Scan changed the message")
+	f.Fuzz(checkScan)
+}
+
+// checkScan compares Scan with the oracle.
+func checkScan(t *testing.T, b []byte) {
+	before := bytes.Clone(b)
+	var env Envelope
+	err := Scan(b, fuzzLimits, &env)
+	if !bytes.Equal(b, before) {
+		t.Fatal("Scan changed the message")
+	}
+	if !json.Valid(b) || !utf8.Valid(b) {
+		if err == nil {
+			t.Fatalf("accepted invalid JSON %q", b)
 		}
-		if !json.Valid(b) || !utf8.Valid(b) {
-			if err == nil {
-				t.Fatalf("accepted invalid JSON %q", b)
-			}
-			if errors.Is(err, ErrNotJSONRPC) || errors.Is(err, ErrDuplicateKey) {
-				t.Fatalf("%q is called well-formed: %v", b, err)
-			}
-			return
+		if errors.Is(err, ErrNotJSONRPC) || errors.Is(err, ErrDuplicateKey) {
+			t.Fatalf("%q is called well-formed: %v", b, err)
 		}
-		if errors.Is(err, ErrSyntax) || errors.Is(err, ErrInvalidUTF8) {
-			t.Fatalf("%q is well-formed: %v", b, err)
+		return
+	}
+	if errors.Is(err, ErrSyntax) || errors.Is(err, ErrInvalidUTF8) {
+		t.Fatalf("%q is well-formed: %v", b, err)
+	}
+	if errors.Is(err, ErrTooLarge) || errors.Is(err, ErrBatch) {
+		return
+	}
+	o := consult(b)
+	if bad := o.bad || o.dup; bad != (err != nil) {
+		t.Fatalf("%q: %v; the oracle says %+v", b, err, o)
+	}
+	if err != nil {
+		if want := o.spans["id"]; !o.dup && string(env.ID.Of(b)) != want {
+			t.Fatalf("%q: id %q, want %q", b, env.ID.Of(b), want)
 		}
-		if errors.Is(err, ErrTooLarge) || errors.Is(err, ErrBatch) {
-			return
+		if env.ID = (Span{}); env != (Envelope{}) {
+			t.Fatalf("%q: not reset: %+v", b, env)
 		}
-		o := consult(b)
-		if bad := o.bad || o.dup; bad != (err != nil) {
-			t.Fatalf("%q: %v; the oracle says %+v", b, err, o)
-		}
-		if err != nil {
-			if want := o.spans["id"]; !o.dup && string(env.ID.Of(b)) != want {
-				t.Fatalf("%q: id %q, want %q", b, env.ID.Of(b), want)
-			}
-			if env.ID = (Span{}); env != (Envelope{}) {
-				t.Fatalf("%q: not reset: %+v", b, env)
-			}
-			return
-		}
-		if env.Kind != o.kind || env.IsError != o.isError || env.HasNewline != bytes.ContainsAny(b, "\r\n") {
-			t.Fatalf("%q: %+v, want %+v", b, env, o)
-		}
-		if got := spans(b, &env); !reflect.DeepEqual(got, o.spans) {
-			t.Fatalf("%q:\n got %q\nwant %q", b, got, o.spans)
-		}
-	})
+		return
+	}
+	if env.Kind != o.kind || env.IsError != o.isError || env.HasNewline != bytes.ContainsAny(b, "\r\n") {
+		t.Fatalf("%q: %+v, want %+v", b, env, o)
+	}
+	if got := spans(b, &env); !reflect.DeepEqual(got, o.spans) {
+		t.Fatalf("%q:\n got %q\nwant %q", b, got, o.spans)
+	}
 }
 
 // tree decodes a message for comparison, numbers verbatim.
@@ -206,34 +209,37 @@ func FuzzSplice(f *testing.F) {
 	for i, s := range seeds() {
 		f.Add(s, uint64(i)<<i, []byte("tool\"\n\xff"), i%2 == 0)
 	}
-	f.Fuzz(func(t *testing.T, b []byte, id uint64, name []byte, rename bool) {
-		var env Envelope
-		if Scan(b, fuzzLimits, &env) != nil {
-			return
-		}
-		if !rename {
-			name = nil
-		} else if name == nil {
-			name = []byte{}
-		}
-		number := json.Number(strconv.FormatUint(id, 10))
-		if n, ok := ParseID([]byte(number)); !ok || n != id {
-			t.Fatalf("id %d is read as %d", id, n)
-		}
-		if env.Method.Present() {
-			checkRequest(t, b, &env, id, number, name)
-		}
-		want := tree(t, b)
-		want["id"] = string([]rune(string(name)))
-		token := AppendString(nil, name)
-		checkLine(t, AppendWithID(nil, b, &env, token), want)
+	f.Fuzz(checkSplice)
+}
 
-		want = tree(t, b)
-		if env.ParamsToken.Present() {
-			want["params"].(map[string]any)["progressToken"] = string([]rune(string(name)))
-		}
-		checkLine(t, AppendProgress(nil, b, &env, token), want)
-	})
+// checkSplice checks what the Append functions make of a message Scan accepts.
+func checkSplice(t *testing.T, b []byte, id uint64, name []byte, rename bool) {
+	var env Envelope
+	if Scan(b, fuzzLimits, &env) != nil {
+		return
+	}
+	if !rename {
+		name = nil
+	} else if name == nil {
+		name = []byte{}
+	}
+	number := json.Number(strconv.FormatUint(id, 10))
+	if n, ok := ParseID([]byte(number)); !ok || n != id {
+		t.Fatalf("id %d is read as %d", id, n)
+	}
+	if env.Method.Present() {
+		checkRequest(t, b, &env, id, number, name)
+	}
+	want := tree(t, b)
+	want["id"] = string([]rune(string(name)))
+	token := AppendString(nil, name)
+	checkLine(t, AppendWithID(nil, b, &env, token), want)
+
+	want = tree(t, b)
+	if env.ParamsToken.Present() {
+		want["params"].(map[string]any)["progressToken"] = string([]rune(string(name)))
+	}
+	checkLine(t, AppendProgress(nil, b, &env, token), want)
 }
 
 func checkRequest(t *testing.T, b []byte, env *Envelope, id uint64, number json.Number, name []byte) {
