@@ -24,5 +24,3 @@ func main() {
 		os.Exit(1)
 	}
 }
-
-func harness(ctx context.Context, args []string) error { return nil }

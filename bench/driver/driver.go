@@ -214,7 +214,7 @@ func (r *run) prime() error {
 	errs := make([]error, min(16, len(r.tools)))
 	for i := range errs {
 		group.Go(func() {
-			w, err := r.worker(i)
+			w, err := r.worker(maxWorker + i) // other numbers than those of the load
 			if err != nil {
 				errs[i] = err
 				return
