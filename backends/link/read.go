@@ -150,6 +150,7 @@ func (l *Link) answer(line []byte, env *jsonrpc.Envelope) bool {
 	if !ok {
 		return false // late answer to a cancelled call, or an id never sent
 	}
+	l.afterWrite(e)
 	e.call.Answer = append(e.call.Answer[:0], line...)
 	e.call.Env = *env
 	e.call.MarkSent()
@@ -164,6 +165,7 @@ func (l *Link) badLine(line []byte, env *jsonrpc.Envelope, err error) bool {
 	if id, ok := jsonrpc.ParseID(env.ID.Of(line)); ok {
 		if e, ok := l.take(id); ok {
 			e.call.MarkSent()
+			l.afterWrite(e)
 			e.call.Finish(fmt.Errorf("%w: server %q answered no valid JSON-RPC: %v", backends.ErrProtocol, l.cfg.Server, err))
 			return !e.control
 		}

@@ -13,6 +13,20 @@ import (
 // maxSpare bounds the idle write buffer a link keeps between bursts.
 const maxSpare = 32 << 10
 
+// copyBelow is the size up to which a line is copied before it is written.
+// Longer ones are written from the call's own memory, at the price of one
+// more lock when the answer comes.
+const copyBelow = 4 << 10
+
+// afterWrite waits until the sender is done with the call's memory: an answer
+// can overtake the return of the write that sent its call.
+func (l *Link) afterWrite(e entry) {
+	if len(e.call.Line) > copyBelow {
+		l.out.Lock()
+		l.out.Unlock() //nolint:staticcheck // the empty section is the point
+	}
+}
+
 // acceptLocked tells whether n more bytes may be queued.
 func (l *Link) acceptLocked(n int) error {
 	if l.out.closed {
@@ -37,10 +51,14 @@ func (l *Link) enqueue(line []byte) error {
 }
 
 // writeLocked writes the line at once if nothing waits before it and wait is
-// not set, and queues what is left over.
+// not set, and queues what is left over. It does not keep line.
 func (l *Link) writeLocked(line []byte, wait bool) {
 	l.out.queued += uint64(len(line))
 	if !wait && len(l.out.buf) == 0 && !l.out.flushing {
+		if len(line) <= copyBelow {
+			l.out.spare = append(l.out.spare[:0], line...)
+			line = l.out.spare
+		}
 		n, err := l.cfg.Sink.TryWrite(line)
 		l.out.written += uint64(n)
 		if err != nil {
