@@ -56,6 +56,16 @@
 // degraded. A degraded server without a restart planned holds calls off until
 // NextRetryAt: without that, every call would pay for one more failing start.
 //
+// # What the shell owes
+//
+// It carries the effects out in order and reports the end of every epoch once,
+// by StartFailed or Exited, after the instance is gone; a start that takes too
+// long is such an end too, and the time limit is the shell's. It answers every
+// ProbeInstance, with a failure if nothing comes. After a step that leaves the
+// machine at rest ([Machine.AtRest]) while calls still wait, as when a server
+// exited by itself with calls not yet sent, it asks for a start again; no other
+// input would come. That cannot loop: a start that fails answers all of them.
+//
 // # What is forgotten
 //
 // Failures and the streak are forgotten when the instance was ready for
