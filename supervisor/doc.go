@@ -11,7 +11,7 @@
 //
 // # States
 //
-// Every edge that Step may take; [Legal] is the same table as a function:
+// Every legal edge; [Legal] is the same table as a function:
 //
 //	cold ---------> initializing  a call or an operator wants the server
 //	initializing -> ready         it shook hands and listed its tools
