@@ -14,12 +14,12 @@ const (
 	// maxSeparators bounds the characters that can begin a value or a
 	// comment, counted before the YAML parser sees the text: its time goes
 	// with them, not with the bytes.
-	maxSeparators = 100_000
+	maxSeparators = 50_000
 	// maxDirectives: the parser compares every %TAG line with all others.
 	maxDirectives = 16
 	// maxNodes, maxDepth and maxExpanded bound the tree as it is read,
 	// every alias counted as often as it is used.
-	maxNodes    = 100_000
+	maxNodes    = 80_000
 	maxDepth    = 64
 	maxExpanded = 4 << 20
 	maxServers  = 10_000
