@@ -70,6 +70,8 @@ func hostile() map[string]struct{ text, want string } {
 		"many items":             {"a: [" + strings.Repeat("a,", full/2-8) + "]", "separators"},
 		"most items":             {"a: [" + strings.Repeat("a,", maxSeparators-10) + "]", "no servers"},
 		"most comments":          {"a: [" + strings.Repeat("a, #\n", maxSeparators/2-10) + "]", "no servers"},
+		"most items, unclosed":   {"a: [" + strings.Repeat("a,\n", maxSeparators-10), "not valid YAML"},
+		"items, unclosed":        {"a: [" + strings.Repeat("a,\n", maxSeparators/6), "not valid YAML"},
 		"most keys":              {lines("k%d: v\n", maxNodes/2-10), "no servers"},
 		"too many keys":          {lines("k%d: v\n", 45_000), "values once"},
 		"many unknown keys":      {"mcp_servers: {s: {command: [x]}}\nzz: \"a\nb\"\nlogging:\n" + lines(" leve%d: v\n", 30_000) + " level: 1", "more faults are not shown"},
