@@ -23,7 +23,8 @@ type cell struct {
 	view       atomic.Pointer[supervisor.View]
 	counters   supervisor.Counters
 	log        backends.LogRing
-	awaitsSlot atomic.Bool // calls wait for one in flight to end
+	awaitsSlot atomic.Bool  // calls wait for one in flight to end
+	lastReply  atomic.Int64 // unix ns of the last answer of an instance
 
 	spec     supervisor.ServerSpec
 	machine  supervisor.Machine

@@ -48,6 +48,9 @@ func (s *System) FleetVersion() uint64 { return s.version.Load() }
 // Starting is the number of start attempts that run now.
 func (s *System) Starting() int { return int(s.starting.Load()) }
 
+// Closing tells whether Close was called: calls and changes are refused.
+func (s *System) Closing() bool { return s.closing.Load() }
+
 // Create registers a server; it is durable and visible when nil is returned.
 func (s *System) Create(ctx context.Context, spec supervisor.ServerSpec) error {
 	reply := make(chan error, 1)

@@ -38,7 +38,11 @@ func (r Ref) Do(c *backends.Call, timeout time.Duration) error {
 	requestBytes := len(c.Line)
 	err := cl.deliver(c, timeout)
 	took := time.Since(began)
-	cl.counters.LastUsed.Store(began.Add(took).UnixNano())
+	ended := began.Add(took).UnixNano()
+	cl.counters.LastUsed.Store(ended)
+	if err == nil {
+		cl.lastReply.Store(ended)
+	}
 	cl.record(c, err, began, took, requestBytes)
 	return err
 }

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -39,7 +40,7 @@ func (c *cell) receive(ctx actor.Context) {
 	case probeAnswered:
 		c.onProbe(m)
 	case timerElapsed:
-		c.step(supervisor.TimerFired{Kind: m.kind, Seq: m.seq, InFlight: c.inFlight(), LastUsed: c.lastUsed()})
+		c.step(supervisor.TimerFired{Kind: m.kind, Seq: m.seq, InFlight: c.inFlight(), LastUsed: asTime(&c.counters.LastUsed), LastReply: asTime(&c.lastReply)})
 	case toolListChanged:
 		c.onToolListChanged(m.epoch)
 	case toolsListed:
@@ -129,7 +130,7 @@ func (c *cell) settle() {
 		c.sys.engine.root.Stop(c.pid)
 		return
 	}
-	if c.queue.size > 0 && c.machine.Phase == supervisor.PhaseNone {
+	if c.queue.size > 0 && c.machine.AtRest() {
 		c.step(supervisor.StartWanted{Cause: supervisor.CauseCall})
 	}
 }
@@ -184,8 +185,8 @@ func (c *cell) inFlight() int {
 	return n
 }
 
-func (c *cell) lastUsed() time.Time {
-	if ns := c.counters.LastUsed.Load(); ns > 0 {
+func asTime(unixNano *atomic.Int64) time.Time {
+	if ns := unixNano.Load(); ns > 0 {
 		return time.Unix(0, ns)
 	}
 	return time.Time{}

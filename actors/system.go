@@ -208,6 +208,9 @@ func (s *System) record(e supervisor.Event) persistence.Event {
 	return persistence.Event{Stream: e.Server, Kind: string(e.Kind), At: e.At, Data: body}
 }
 
+// Emit sends an event about the node to the log.
+func (s *System) Emit(e supervisor.Event) { s.emit(e) }
+
 // emit sends an event to the log and tells the operator.
 func (s *System) emit(e supervisor.Event) {
 	s.logger.Log(context.Background(), eventLevel(e.Kind), string(e.Kind), "server", e.Server, "epoch", e.Epoch, "data", e.Data)

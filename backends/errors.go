@@ -1,6 +1,7 @@
 package backends
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -86,3 +87,15 @@ type RPCError struct {
 }
 
 func (e *RPCError) Error() string { return fmt.Sprintf("JSON-RPC error %d: %s", e.Code, e.Message) }
+
+// ParseRPCError reads the error member of a JSON-RPC response.
+func ParseRPCError(raw []byte) error {
+	var e struct {
+		Code    int    `json:"code"`
+		Message string `json:"message"`
+	}
+	if err := json.Unmarshal(raw, &e); err != nil {
+		return errors.Join(ErrProtocol, err)
+	}
+	return &RPCError{Code: e.Code, Message: e.Message}
+}

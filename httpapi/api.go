@@ -80,8 +80,11 @@ func New(opts Options) *API {
 	return a
 }
 
+// Handler is a fasthttp request handler.
+type Handler = fasthttp.RequestHandler
+
 // Handler serves everything: /api, /health and /mcp.
-func (a *API) Handler() fasthttp.RequestHandler { return a.serve }
+func (a *API) Handler() Handler { return a.serve }
 
 func (a *API) serve(ctx *fasthttp.RequestCtx) {
 	defer a.contain(ctx)

@@ -27,7 +27,7 @@ type toolList struct {
 	mu      sync.Mutex
 	version uint64
 	made    bool
-	tools   [][]byte                        // raw tool objects
+	tools   [][]byte                         // raw tool objects
 	renamed map[*backends.Catalogue][][]byte // tools by server, under their new names
 }
 

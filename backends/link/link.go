@@ -165,7 +165,7 @@ func (l *Link) Request(ctx context.Context, method string, params []byte) ([]byt
 		return nil, c.Err
 	}
 	if c.Env.Kind == jsonrpc.ErrorResponse {
-		return nil, parseRPCError(c.Env.Error.Of(c.Answer))
+		return nil, backends.ParseRPCError(c.Env.Error.Of(c.Answer))
 	}
 	return append([]byte(nil), c.Env.Result.Of(c.Answer)...), nil
 }

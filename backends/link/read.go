@@ -2,8 +2,6 @@ package link
 
 import (
 	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -214,15 +212,4 @@ func (l *Link) request(line []byte, env *jsonrpc.Envelope) {
 	// A server that floods requests while not reading its input hurts only
 	// itself: its answers are dropped once the buffer is full.
 	_ = l.enqueue(append(out, '\n'))
-}
-
-func parseRPCError(raw []byte) error {
-	var e struct {
-		Code    int    `json:"code"`
-		Message string `json:"message"`
-	}
-	if err := json.Unmarshal(raw, &e); err != nil {
-		return errors.Join(backends.ErrProtocol, err)
-	}
-	return &backends.RPCError{Code: e.Code, Message: e.Message}
 }

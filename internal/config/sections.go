@@ -64,9 +64,11 @@ type RetryPolicy struct {
 // and path of the reference's SQLite file are accepted without effect.
 type EventStore struct {
 	keyed
-	Enabled             bool   `cfg:"enabled" default:"true"`
-	Driver              string `cfg:"driver" default:"sqlite" enum:"sqlite|memory"`
-	Path                string `cfg:"path" default:"data/events.db"`
+	Enabled bool   `cfg:"enabled" default:"true"`
+	Driver  string `cfg:"driver" default:"sqlite" enum:"sqlite|memory"`
+	Path    string `cfg:"path" default:"data/events.db"`
+	// Durability is our own key: what an acknowledged change survives.
+	Durability          string `cfg:"durability" default:"process" enum:"process|power"`
 	AllowMemoryFallback bool   `cfg:"allow_memory_fallback" unread:"has no effect: a log that cannot be opened ends the start"`
 }
 

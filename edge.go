@@ -1,0 +1,93 @@
+package hangar
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/aabb9013/hangar/actors"
+	"github.com/aabb9013/hangar/backends"
+	"github.com/aabb9013/hangar/httpapi"
+	"github.com/aabb9013/hangar/persistence"
+	"github.com/aabb9013/hangar/supervisor"
+)
+
+// edge is the runtime as the HTTP edge sees it.
+type edge struct{ rt *Runtime }
+
+var (
+	_ httpapi.Runtime = edge{}
+	_ httpapi.Target  = actors.Ref{}
+)
+
+func remaining(deadline time.Time) time.Duration { return time.Until(deadline) }
+
+func (e edge) Views() []*supervisor.View                         { return e.rt.sys.Views() }
+func (e edge) View(id string) (*supervisor.View, bool)           { return e.rt.sys.View(id) }
+func (e edge) FleetVersion() uint64                              { return e.rt.sys.FleetVersion() }
+func (e edge) Logs(id string, n int) ([]backends.LogLine, error) { return e.rt.sys.Logs(id, n) }
+
+func (e edge) Target(id []byte) httpapi.Target {
+	if ref, ok := e.rt.sys.Ref(id); ok {
+		return ref
+	}
+	return nil
+}
+
+func (e edge) CreateServer(ctx context.Context, spec supervisor.ServerSpec) error {
+	spec.Provenance = supervisor.FromAPI
+	return e.rt.Servers().Create(ctx, spec)
+}
+
+func (e edge) UpdateServer(ctx context.Context, id string, patch supervisor.Patch) error {
+	return e.rt.sys.Update(ctx, id, patch)
+}
+
+func (e edge) DeleteServer(ctx context.Context, id string) error { return e.rt.sys.Delete(ctx, id) }
+
+func (e edge) StartServer(ctx context.Context, id string) (*supervisor.View, error) {
+	return e.rt.sys.Start(ctx, id)
+}
+
+func (e edge) StopServer(ctx context.Context, id, reason string) error {
+	return e.rt.sys.Stop(ctx, id, reason)
+}
+
+// historyTimeout bounds the wait for calls that were just answered to be in
+// the log.
+const historyTimeout = 5 * time.Second
+
+func (e edge) History(id string, from uint64, limit int) ([]httpapi.HistoryRecord, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), historyTimeout)
+	defer cancel()
+	events, err := e.rt.sys.History(ctx, id, from, limit)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the history of server %q: %w", id, err)
+	}
+	records := make([]httpapi.HistoryRecord, len(events))
+	for i, ev := range events {
+		records[i] = recordOf(ev)
+	}
+	return records, nil
+}
+
+func recordOf(ev persistence.Event) httpapi.HistoryRecord {
+	return httpapi.HistoryRecord{Version: ev.Version, Position: ev.Position, Kind: ev.Kind, At: ev.At, Data: ev.Data}
+}
+
+func (e edge) Info() httpapi.Info {
+	stats := e.rt.store.Stats()
+	return httpapi.Info{
+		Version:   Version,
+		StartedAt: e.rt.started,
+		Ready:     !e.rt.sys.Closing(),
+		ReadOnly:  stats.Reason,
+		RunID:     strconv.FormatUint(e.rt.runID, 16),
+		Extra: map[string]any{
+			"event_log_position": stats.LastPosition,
+			"event_log_bytes":    stats.LogBytes,
+			"starts_in_progress": e.rt.sys.Starting(),
+		},
+	}
+}

@@ -1,0 +1,127 @@
+package hangar
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/aabb9013/hangar/httpapi"
+	"github.com/aabb9013/hangar/internal/config"
+	"github.com/aabb9013/hangar/persistence"
+	"github.com/aabb9013/hangar/supervisor"
+)
+
+// Version is the release of this source tree.
+const Version = "0.1.0"
+
+// The types of package supervisor that an embedder meets.
+type (
+	// ServerSpec is the wanted configuration of one server.
+	ServerSpec = supervisor.ServerSpec
+	// View is what can be seen of a server at one moment.
+	View = supervisor.View
+	// Patch is a change of a server's spec.
+	Patch = supervisor.Patch
+	// Handler serves the HTTP edge with fasthttp.
+	Handler = httpapi.Handler
+)
+
+// Errors to be tested with errors.Is.
+var (
+	ErrServerNotFound = supervisor.ErrServerNotFound
+	ErrServerExists   = supervisor.ErrServerExists
+	ErrInvalidSpec    = supervisor.ErrInvalidSpec
+	ErrToolNotFound   = supervisor.ErrToolNotFound
+	ErrStartFailed    = supervisor.ErrStartFailed
+	ErrCannotStart    = supervisor.ErrCannotStart
+	ErrOverloaded     = supervisor.ErrOverloaded
+	ErrCallTimeout    = supervisor.ErrCallTimeout
+	ErrReadOnly       = supervisor.ErrReadOnly
+	ErrNotBuilt       = supervisor.ErrNotBuilt
+	ErrClosing        = supervisor.ErrClosing
+	// ErrLocked, ErrUnwritable and ErrForeign say why a data directory cannot
+	// be used; ErrConfig that a configuration file cannot.
+	ErrLocked     = persistence.ErrLocked
+	ErrUnwritable = persistence.ErrUnwritable
+	ErrForeign    = persistence.ErrForeign
+	ErrConfig     = errors.New("configuration refused")
+)
+
+// Durability says what an acknowledged change survives.
+type Durability string
+
+// Process survives the death of the process, also by kill -9; Power a loss of
+// power too, at the price of a sync per commit.
+const (
+	DurabilityProcess Durability = "process"
+	DurabilityPower   Durability = "power"
+)
+
+// Options of a Runtime. The zero value is a runtime without servers that
+// keeps its state in memory.
+type Options struct {
+	// DataDir holds the event log and the state; empty keeps both in memory.
+	DataDir string
+	// ConfigFile is a configuration file in the format of MCP Hangar.
+	ConfigFile string
+	Durability Durability // empty = the configuration's, else process
+	// MinFreeBytes is the free space below which state becomes read-only;
+	// 0 = chosen by the size of the volume.
+	MinFreeBytes uint64
+	// MaxLogBytes bounds the event log on disk; the oldest events go. 0 = 256 MiB.
+	MaxLogBytes uint64
+	// MaxParallelStarts bounds the starts that run at once; 0 = the
+	// configuration's, else twice the number of cores, at least 4.
+	MaxParallelStarts int
+	// AllowedHosts and AllowedOrigins are accepted beside loopback names in
+	// the Host and Origin headers.
+	AllowedHosts, AllowedOrigins []string
+	// CallTimeout bounds a tool call through the MCP endpoint; 0 = 300 s.
+	CallTimeout time.Duration
+	// Logger receives the runtime's log; nil discards it.
+	Logger *slog.Logger
+	// Warnings receives what the configuration file says and the runtime does
+	// not heed, one per line; nil discards.
+	Warnings io.Writer
+}
+
+// Validate reports every fault of the options at once.
+func (o Options) Validate() error {
+	var faults []error
+	switch o.Durability {
+	case "", DurabilityProcess, DurabilityPower:
+	default:
+		faults = append(faults, fmt.Errorf("durability must be process or power, not %q", o.Durability))
+	}
+	if o.MaxParallelStarts < 0 {
+		faults = append(faults, fmt.Errorf("max parallel starts must not be negative"))
+	}
+	if o.CallTimeout < 0 {
+		faults = append(faults, fmt.Errorf("call timeout must not be negative"))
+	}
+	return errors.Join(faults...)
+}
+
+// loadConfig reads the configuration file, if there is one, and refuses what
+// this version has not built.
+func (o Options) loadConfig() (*config.Config, error) {
+	if o.ConfigFile == "" {
+		return &config.Config{}, nil
+	}
+	cfg, err := config.Load(o.ConfigFile, os.LookupEnv)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	if o.Warnings != nil {
+		for _, w := range cfg.Warnings() {
+			fmt.Fprintln(o.Warnings, w.Error())
+		}
+	}
+	if missing := cfg.Unsupported(); len(missing) > 0 {
+		return nil, fmt.Errorf("%w: %w: %w", ErrConfig, ErrNotBuilt, missing)
+	}
+	return cfg, nil
+}

@@ -1,0 +1,176 @@
+package hangar
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/aabb9013/hangar/actors"
+	"github.com/aabb9013/hangar/backends"
+	"github.com/aabb9013/hangar/internal/jsonrpc"
+	"github.com/aabb9013/hangar/supervisor"
+)
+
+// Servers manages the servers of a runtime. Its methods are safe for
+// concurrent use; changes are durable when they return nil.
+type Servers struct{ rt *Runtime }
+
+// Servers returns the manager of the runtime's servers.
+func (rt *Runtime) Servers() *Servers { return &Servers{rt} }
+
+// system is the tree, or why there is none.
+func (rt *Runtime) system() (*actors.System, error) {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	switch {
+	case rt.state == isClosed:
+		return nil, ErrClosing
+	case rt.sys == nil:
+		return nil, errNotStarted
+	}
+	return rt.sys, nil
+}
+
+// Create registers a server, cold. Unset fields take their defaults.
+// ErrInvalidSpec, ErrServerExists, ErrNotBuilt, ErrReadOnly.
+func (s *Servers) Create(ctx context.Context, spec ServerSpec) error {
+	sys, err := s.rt.system()
+	if err != nil {
+		return err
+	}
+	if spec.Mode == "" {
+		spec.Mode = supervisor.ModeSubprocess
+	}
+	spec = spec.WithDefaults()
+	if err := spec.Validate(); err != nil {
+		return err
+	}
+	if spec.Mode != supervisor.ModeSubprocess {
+		return fmt.Errorf("mode %s is %w", spec.Mode, ErrNotBuilt)
+	}
+	return sys.Create(ctx, spec)
+}
+
+// Get returns one server; ErrServerNotFound.
+func (s *Servers) Get(id string) (*View, error) {
+	sys, err := s.rt.system()
+	if err != nil {
+		return nil, err
+	}
+	if v, ok := sys.View(id); ok {
+		return v, nil
+	}
+	return nil, fmt.Errorf("%w: %q", ErrServerNotFound, id)
+}
+
+// List returns every server in order of registration.
+func (s *Servers) List() []*View {
+	sys, err := s.rt.system()
+	if err != nil {
+		return nil
+	}
+	return sys.Views()
+}
+
+// Update patches a server's spec; ErrServerNotFound, ErrInvalidSpec, ErrReadOnly.
+func (s *Servers) Update(ctx context.Context, id string, patch Patch) error {
+	sys, err := s.rt.system()
+	if err != nil {
+		return err
+	}
+	return sys.Update(ctx, id, patch)
+}
+
+// Delete stops a server and forgets it; ErrServerNotFound, ErrReadOnly.
+func (s *Servers) Delete(ctx context.Context, id string) error {
+	sys, err := s.rt.system()
+	if err != nil {
+		return err
+	}
+	return sys.Delete(ctx, id)
+}
+
+// Start returns when the server is ready; ErrServerNotFound, ErrStartFailed,
+// ErrCannotStart. An end of ctx ends the wait, not the start.
+func (s *Servers) Start(ctx context.Context, id string) (*View, error) {
+	sys, err := s.rt.system()
+	if err != nil {
+		return nil, err
+	}
+	return sys.Start(ctx, id)
+}
+
+// Stop returns when no instance of the server runs; ErrServerNotFound. The
+// next call starts it again.
+func (s *Servers) Stop(ctx context.Context, id, reason string) error {
+	sys, err := s.rt.system()
+	if err != nil {
+		return err
+	}
+	return sys.Stop(ctx, id, reason)
+}
+
+// Result is a tool's answer. IsError says that the tool itself reported a
+// failure; Raw is the whole tools/call result.
+type Result struct {
+	Raw     json.RawMessage
+	IsError bool
+}
+
+// RPCError is a server's JSON-RPC error answer to a call.
+type RPCError = backends.RPCError
+
+// Call calls a tool of a server, starting the server if need be, and waits
+// for the answer until ctx ends, at most 60 s when it has no deadline. args is
+// marshalled to the arguments object; nil stands for none. Errors:
+// ErrServerNotFound, ErrStartFailed, ErrCannotStart, ErrOverloaded,
+// ErrCallTimeout, *RPCError, or one that tells of the server's crash.
+func (rt *Runtime) Call(ctx context.Context, server, tool string, args any) (*Result, error) {
+	sys, err := rt.system()
+	if err != nil {
+		return nil, err
+	}
+	ref, ok := sys.Ref([]byte(server))
+	if !ok {
+		return nil, fmt.Errorf("%w: %q", ErrServerNotFound, server)
+	}
+	body := []byte("{}")
+	if args != nil {
+		if body, err = json.Marshal(args); err != nil {
+			return nil, fmt.Errorf("cannot marshal the arguments: %w", err)
+		}
+	}
+	timeout := supervisor.DefaultCallTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = max(0, remaining(deadline))
+	}
+	c := backends.NewCall()
+	c.Tool = tool
+	c.Line = append(c.Line[:0], `{"jsonrpc":"2.0","id":`...)
+	c.Line = strconv.AppendUint(c.Line, c.ID, 10)
+	c.Line = append(c.Line, `,"method":"tools/call","params":{"name":`...)
+	c.Line = jsonrpc.AppendString(c.Line, []byte(tool))
+	c.Line = append(c.Line, `,"arguments":`...)
+	c.Line = append(c.Line, body...) // Marshal writes no newline
+	c.Line = append(c.Line, "}}\n"...)
+	id := c.ID
+	stop := context.AfterFunc(ctx, func() { ref.Cancel(id, context.Cause(ctx)) })
+	err = ref.Do(c, timeout)
+	stop()
+	if err != nil {
+		if !errors.Is(err, ErrCallTimeout) && !errors.Is(err, ErrClosing) {
+			c.Release()
+		}
+		return nil, err
+	}
+	defer c.Release()
+	if c.Env.Kind == jsonrpc.ErrorResponse {
+		return nil, backends.ParseRPCError(c.Env.Error.Of(c.Answer))
+	}
+	return &Result{
+		Raw:     append(json.RawMessage(nil), c.Env.Result.Of(c.Answer)...),
+		IsError: c.Env.IsError,
+	}, nil
+}
