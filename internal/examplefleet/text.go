@@ -26,7 +26,7 @@ type counts struct {
 func newText() *mcp.Server {
 	s := mcp.NewServer(implementation("text", "Text tools"), nil)
 	addTool(s, "echo", "Answer the text unchanged.", readOnly(), func(in textInput) (textOutput, error) {
-		return textOutput{in.Text}, nil
+		return textOutput(in), nil
 	})
 	addTool(s, "word_count", "Count the words, lines and characters of a text.", readOnly(), func(in textInput) (counts, error) {
 		return count(in.Text), nil
