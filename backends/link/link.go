@@ -1,0 +1,253 @@
+package link
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/aabb9013/hangar/backends"
+	"github.com/aabb9013/hangar/internal/jsonrpc"
+)
+
+// Sink is the stream towards the instance.
+type Sink interface {
+	// TryWrite writes what fits without waiting: n < len(p) with a nil error
+	// means that the stream is full.
+	TryWrite(p []byte) (n int, err error)
+	// Write waits until p is written, an error, or the deadline.
+	Write(p []byte) (n int, err error)
+	SetWriteDeadline(t time.Time) error
+}
+
+// Source is the stream from the instance.
+type Source interface {
+	// Read waits for bytes. It asks buffer for the place to put them before
+	// each attempt, and calls idle before it has to wait, so that the place
+	// can be given back meanwhile.
+	Read(buffer func() []byte, idle func()) (n int, err error)
+}
+
+// Config describes a link. Fail is called, at most once and from one of the
+// link's goroutines, when the link finds the instance to be broken; it must
+// not block and must lead to Close.
+type Config struct {
+	Server     string
+	Epoch      uint64
+	MaxMessage int
+	Sink       Sink
+	Source     Source
+	Observer   backends.Observer
+	Fail       func(reason error)
+	// Ended is called by the reader when the source ended and every answer
+	// was delivered; it must not block.
+	Ended func()
+	// StdinStall is how long a full stdin may stand still.
+	StdinStall time.Duration
+}
+
+// coalesceFrom is the number of calls in flight from which a line waits for
+// its neighbours: fewer, and a write of its own is faster.
+const coalesceFrom = 8
+
+// Link is one open connection. Its methods are safe for concurrent use.
+type Link struct {
+	cfg    Config
+	limits jsonrpc.Limits
+
+	out struct {
+		sync.Mutex
+		closed   bool
+		flushing bool
+		buf      []byte // waiting bytes, in order
+		spare    []byte
+		queued   uint64 // stream position after everything accepted
+		written  uint64 // stream position after everything written
+	}
+	calls struct {
+		sync.Mutex
+		closed  bool
+		pending map[uint64]entry
+		drained chan struct{} // closed when pending becomes empty; nil unless wanted
+	}
+	inFlight atomic.Int64
+	noise    int // lines in a row that were no message; reader only
+	failed   atomic.Bool
+	readDone chan struct{}
+}
+
+// entry is a call in flight with its position in the outgoing stream.
+type entry struct {
+	call    *backends.Call
+	start   uint64
+	control bool
+}
+
+// Open starts the reader; it ends when the source does.
+func Open(cfg Config) *Link {
+	if cfg.MaxMessage <= 0 {
+		cfg.MaxMessage = backends.DefaultMaxMessage
+	}
+	if cfg.StdinStall <= 0 {
+		cfg.StdinStall = backends.StdinStall
+	}
+	l := &Link{cfg: cfg, readDone: make(chan struct{})}
+	l.limits = jsonrpc.Limits{MaxBytes: cfg.MaxMessage}
+	l.calls.pending = make(map[uint64]entry)
+	go l.read()
+	return l
+}
+
+// Send writes a call; see backends.Instance.
+func (l *Link) Send(c *backends.Call) error { return l.send(c, false) }
+
+func (l *Link) send(c *backends.Call, control bool) error {
+	l.out.Lock()
+	defer l.out.Unlock()
+	if err := l.acceptLocked(len(c.Line)); err != nil {
+		return err
+	}
+	l.calls.Lock()
+	if l.calls.closed {
+		l.calls.Unlock()
+		return backends.ErrClosed
+	}
+	l.calls.pending[c.ID] = entry{call: c, start: l.out.queued, control: control}
+	l.calls.Unlock()
+	inFlight := int64(0)
+	if !control {
+		inFlight = l.inFlight.Add(1)
+	}
+	l.writeLocked(c.Line, inFlight >= coalesceFrom)
+	return nil
+}
+
+// InFlight counts calls written and not finished.
+func (l *Link) InFlight() int { return int(l.inFlight.Load()) }
+
+// Cancel forgets a call, tells the instance, and finishes the call with
+// cause; false if it was not in flight.
+func (l *Link) Cancel(c *backends.Call, cause error) bool {
+	e, ok := l.take(c.ID)
+	if !ok {
+		return false
+	}
+	line := append([]byte(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":`), itoa(c.ID)...)
+	line = append(line, `,"reason":`...)
+	line = jsonrpc.AppendString(line, []byte(cause.Error()))
+	line = append(line, "}}\n"...)
+	l.enqueue(line)
+	e.call.Finish(cause)
+	l.cfg.Observer.CallsDone(l.cfg.Epoch, 1)
+	return true
+}
+
+// Request makes one control request and returns the raw result.
+func (l *Link) Request(ctx context.Context, method string, params []byte) ([]byte, error) {
+	c := backends.NewCall()
+	c.Line = appendMessage(c.Line[:0], itoa(c.ID), method, params)
+	if err := l.send(c, true); err != nil {
+		return nil, err
+	}
+	select {
+	case <-c.Done():
+	case <-ctx.Done():
+		if e, ok := l.take(c.ID); ok {
+			e.call.Finish(ctx.Err())
+		}
+		<-c.Done()
+	}
+	defer c.Release()
+	if c.Err != nil {
+		return nil, c.Err
+	}
+	if c.Env.Kind == jsonrpc.ErrorResponse {
+		return nil, parseRPCError(c.Env.Error.Of(c.Answer))
+	}
+	return append([]byte(nil), c.Env.Result.Of(c.Answer)...), nil
+}
+
+// Notify sends a notification; params may be nil.
+func (l *Link) Notify(method string, params []byte) error {
+	return l.enqueue(appendMessage(nil, nil, method, params))
+}
+
+// take removes a call from the table; whoever gets it must finish it.
+func (l *Link) take(id uint64) (entry, bool) {
+	l.calls.Lock()
+	e, ok := l.calls.pending[id]
+	if ok {
+		delete(l.calls.pending, id)
+		l.signalDrainedLocked()
+	}
+	l.calls.Unlock()
+	if ok && !e.control {
+		l.inFlight.Add(-1)
+	}
+	return e, ok
+}
+
+func (l *Link) signalDrainedLocked() {
+	if l.calls.drained != nil && len(l.calls.pending) == 0 {
+		close(l.calls.drained)
+		l.calls.drained = nil
+	}
+}
+
+// Drain waits until no call is in flight, or ctx is done.
+func (l *Link) Drain(ctx context.Context) {
+	l.calls.Lock()
+	if len(l.calls.pending) == 0 {
+		l.calls.Unlock()
+		return
+	}
+	if l.calls.drained == nil {
+		l.calls.drained = make(chan struct{})
+	}
+	drained := l.calls.drained
+	l.calls.Unlock()
+	select {
+	case <-drained:
+	case <-ctx.Done():
+	}
+}
+
+// ReadDone is closed when the source ended and every answer was delivered.
+func (l *Link) ReadDone() <-chan struct{} { return l.readDone }
+
+// Close fails every call in flight with a *backends.CrashError about exit and
+// refuses new ones. The streams are the owner's to close.
+func (l *Link) Close(exit backends.Exit) {
+	l.out.Lock()
+	l.out.closed = true
+	written := l.out.written
+	l.out.buf, l.out.spare = nil, nil
+	l.out.Unlock()
+	l.calls.Lock()
+	l.calls.closed = true
+	pending := l.calls.pending
+	l.calls.pending = nil
+	if l.calls.drained != nil {
+		close(l.calls.drained)
+		l.calls.drained = nil
+	}
+	l.calls.Unlock()
+	done := 0
+	for _, e := range pending {
+		if !e.control {
+			l.inFlight.Add(-1)
+			done++
+		}
+		e.call.Finish(&backends.CrashError{Server: l.cfg.Server, Exit: exit, Sent: e.start < written})
+	}
+	if done > 0 {
+		l.cfg.Observer.CallsDone(l.cfg.Epoch, done)
+	}
+}
+
+// fail reports the instance as broken, once.
+func (l *Link) fail(reason error) {
+	if l.failed.CompareAndSwap(false, true) {
+		l.cfg.Fail(reason)
+	}
+}

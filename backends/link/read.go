@@ -1,0 +1,210 @@
+package link
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/aabb9013/hangar/backends"
+	"github.com/aabb9013/hangar/internal/jsonrpc"
+)
+
+// readSize is a pipe's usual capacity: one read takes all there is.
+const readSize = 64 << 10
+
+var readBuffers = sync.Pool{New: func() any { b := make([]byte, readSize); return &b }}
+
+// reader holds the unfinished line between reads. buf is nil while there is
+// none, so that an idle link holds no buffer.
+type reader struct {
+	buf  *[]byte
+	used int
+	seen int // bytes of the unfinished line already searched for its end
+}
+
+// space returns where the next bytes go: behind the unfinished line.
+func (r *reader) space() []byte {
+	if r.buf == nil {
+		r.buf = readBuffers.Get().(*[]byte)
+	}
+	if r.used == len(*r.buf) {
+		grown := make([]byte, 2*len(*r.buf))
+		copy(grown, *r.buf)
+		r.buf = &grown
+	}
+	return (*r.buf)[r.used:]
+}
+
+// release gives the buffer back when nothing is unfinished.
+func (r *reader) release() {
+	if r.buf != nil && r.used == 0 {
+		if len(*r.buf) <= 4*readSize {
+			readBuffers.Put(r.buf)
+		}
+		r.buf = nil
+	}
+}
+
+// next cuts the first whole line off; ok is false when there is none.
+func (r *reader) next(from int) (line []byte, end int, ok bool) {
+	b := (*r.buf)[:r.used]
+	i := bytes.IndexByte(b[from+r.seen:], '\n')
+	if i < 0 {
+		r.seen = r.used - from
+		return nil, from, false
+	}
+	end = from + r.seen + i + 1
+	line = b[from : end-1]
+	r.seen = 0
+	return line, end, true
+}
+
+// read is the link's reader goroutine.
+func (l *Link) read() {
+	defer func() {
+		close(l.readDone)
+		l.cfg.Ended()
+	}()
+	var r reader
+	space, idle := r.space, r.release
+	for {
+		n, err := l.cfg.Source.Read(space, idle)
+		if n > 0 {
+			r.used += n
+			l.lines(&r)
+			if r.used > l.cfg.MaxMessage {
+				l.fail(fmt.Errorf("%w: a line from the server is over the limit of %d bytes", backends.ErrMessageTooLarge, l.cfg.MaxMessage))
+				r.used = 0
+				r.release()
+				return
+			}
+		}
+		r.release()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// lines handles every whole line of the buffer and keeps the rest.
+func (l *Link) lines(r *reader) {
+	done, from := 0, 0
+	for {
+		line, end, ok := r.next(from)
+		if !ok {
+			break
+		}
+		from = end
+		if l.line(line) {
+			done++
+		}
+	}
+	if from > 0 {
+		r.used = copy(*r.buf, (*r.buf)[from:r.used])
+	}
+	if done > 0 {
+		l.cfg.Observer.CallsDone(l.cfg.Epoch, done)
+	}
+}
+
+// line handles one message; true if it finished a call.
+func (l *Link) line(line []byte) bool {
+	var env jsonrpc.Envelope
+	if err := jsonrpc.Scan(line, l.limits, &env); err != nil {
+		l.badLine(line, &env, err)
+		return false
+	}
+	l.noise = 0
+	switch env.Kind {
+	case jsonrpc.Response, jsonrpc.ErrorResponse:
+		return l.answer(line, &env)
+	case jsonrpc.Notification:
+		l.notification(line, &env)
+	case jsonrpc.Request:
+		l.request(line, &env)
+	}
+	return false
+}
+
+func (l *Link) answer(line []byte, env *jsonrpc.Envelope) bool {
+	id, ok := jsonrpc.ParseID(env.ID.Of(line))
+	if !ok {
+		return false
+	}
+	e, ok := l.take(id)
+	if !ok {
+		return false // late answer to a cancelled call, or an id never sent
+	}
+	e.call.Answer = append(e.call.Answer[:0], line...)
+	e.call.Env = *env
+	e.call.Finish(nil)
+	return !e.control
+}
+
+// badLine counts noise. A message whose id could be read fails its call: its
+// caller must not wait for an answer that has already been spoilt.
+func (l *Link) badLine(line []byte, env *jsonrpc.Envelope, err error) {
+	if id, ok := jsonrpc.ParseID(env.ID.Of(line)); ok {
+		if e, ok := l.take(id); ok {
+			e.call.Finish(fmt.Errorf("%w: server %q answered no valid JSON-RPC: %v", backends.ErrProtocol, l.cfg.Server, err))
+			l.cfg.Observer.CallsDone(l.cfg.Epoch, 1)
+			return
+		}
+	}
+	if len(bytes.TrimSpace(line)) == 0 {
+		return
+	}
+	if l.noise++; l.noise > backends.MaxNoise {
+		l.fail(fmt.Errorf("%w: more than %d lines in a row on stdout are no JSON-RPC", backends.ErrProtocol, backends.MaxNoise))
+	}
+}
+
+func (l *Link) notification(line []byte, env *jsonrpc.Envelope) {
+	method, _ := jsonrpc.Unquote(env.Method.Of(line))
+	if string(method) != "notifications/progress" {
+		l.cfg.Observer.Notified(l.cfg.Epoch, string(method), line)
+		return
+	}
+	id, ok := jsonrpc.ParseID(env.ParamsToken.Of(line))
+	if !ok {
+		return
+	}
+	// Under the lock, so that the call cannot end and be reused meanwhile.
+	l.calls.Lock()
+	defer l.calls.Unlock()
+	if e, ok := l.calls.pending[id]; ok && e.call.Progress != nil {
+		e.call.Progress(line, env)
+	}
+}
+
+// request answers what a server may ask of the runtime. A shared instance has
+// no one client that could be asked: it has no roots, and nothing else.
+func (l *Link) request(line []byte, env *jsonrpc.Envelope) {
+	method, _ := jsonrpc.Unquote(env.Method.Of(line))
+	id := env.ID.Of(line)
+	out := append([]byte(`{"jsonrpc":"2.0","id":`), id...)
+	switch string(method) {
+	case "ping":
+		out = append(out, `,"result":{}}`...)
+	case "roots/list":
+		out = append(out, `,"result":{"roots":[]}}`...)
+	default:
+		out = jsonrpc.AppendError(nil, id, -32601, "the client does not offer this method")
+	}
+	// A server that floods requests while not reading its input hurts only
+	// itself: its answers are dropped once the buffer is full.
+	_ = l.enqueue(append(out, '\n'))
+}
+
+func parseRPCError(raw []byte) error {
+	var e struct {
+		Code    int    `json:"code"`
+		Message string `json:"message"`
+	}
+	if err := json.Unmarshal(raw, &e); err != nil {
+		return errors.Join(backends.ErrProtocol, err)
+	}
+	return &backends.RPCError{Code: e.Code, Message: e.Message}
+}

@@ -1,0 +1,127 @@
+package link
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/aabb9013/hangar/backends"
+)
+
+// maxSpare bounds the idle write buffer a link keeps between bursts.
+const maxSpare = 32 << 10
+
+// acceptLocked tells whether n more bytes may be queued.
+func (l *Link) acceptLocked(n int) error {
+	if l.out.closed {
+		return backends.ErrClosed
+	}
+	if len(l.out.buf) > 0 && len(l.out.buf)+n > backends.MaxOutgoing {
+		return fmt.Errorf("%w: %d bytes wait for server %q", backends.ErrBusy, len(l.out.buf), l.cfg.Server)
+	}
+	return nil
+}
+
+// enqueue writes one line that is no call.
+func (l *Link) enqueue(line []byte) error {
+	l.out.Lock()
+	defer l.out.Unlock()
+	if err := l.acceptLocked(len(line)); err != nil {
+		return err
+	}
+	l.writeLocked(line, false)
+	return nil
+}
+
+// writeLocked writes the line at once if nothing waits before it and wait is
+// not set, and queues what is left over.
+func (l *Link) writeLocked(line []byte, wait bool) {
+	l.out.queued += uint64(len(line))
+	if !wait && len(l.out.buf) == 0 && !l.out.flushing {
+		n, err := l.cfg.Sink.TryWrite(line)
+		l.out.written += uint64(n)
+		if err != nil || n == len(line) {
+			// A broken stdin shows as the end of the instance, which fails
+			// the call with the exit's reason; there is nothing to add here.
+			return
+		}
+		line = line[n:]
+	}
+	l.out.buf = append(l.out.buf, line...)
+	if !l.out.flushing {
+		l.out.flushing = true
+		go l.flush()
+	}
+}
+
+// flush writes everything that waits and ends; the goroutine lives only as
+// long as there are bytes.
+func (l *Link) flush() {
+	for {
+		l.out.Lock()
+		if len(l.out.buf) == 0 || l.out.closed {
+			l.out.flushing = false
+			l.out.Unlock()
+			return
+		}
+		burst := l.out.buf
+		l.out.buf, l.out.spare = l.out.spare[:0], nil
+		l.out.Unlock()
+		err := l.writeBurst(burst)
+		l.out.Lock()
+		if cap(burst) <= maxSpare {
+			l.out.spare = burst[:0]
+		}
+		if err != nil {
+			l.out.flushing = false
+			l.out.Unlock()
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				l.fail(fmt.Errorf("%w: the server did not read for %s", backends.ErrStdinStalled, l.cfg.StdinStall))
+			}
+			return
+		}
+		l.out.Unlock()
+	}
+}
+
+// writeBurst writes all bytes; the deadline moves on with every progress.
+func (l *Link) writeBurst(burst []byte) error {
+	for len(burst) > 0 {
+		n, err := l.cfg.Sink.TryWrite(burst)
+		if n == 0 && err == nil {
+			l.cfg.Sink.SetWriteDeadline(time.Now().Add(l.cfg.StdinStall))
+			// In pieces, so that progress is seen before all is written.
+			n, err = l.cfg.Sink.Write(burst[:min(len(burst), 64<<10)])
+		}
+		l.out.Lock()
+		l.out.written += uint64(n)
+		l.out.Unlock()
+		burst = burst[n:]
+		if err != nil && !(n > 0 && errors.Is(err, os.ErrDeadlineExceeded)) {
+			return err
+		}
+	}
+	return nil
+}
+
+func itoa(id uint64) []byte { return strconv.AppendUint(nil, id, 10) }
+
+// appendMessage appends a request (with id) or a notification (without).
+func appendMessage(dst, id []byte, method string, params []byte) []byte {
+	dst = append(dst, `{"jsonrpc":"2.0",`...)
+	if id != nil {
+		dst = append(dst, `"id":`...)
+		dst = append(dst, id...)
+		dst = append(dst, ',')
+	}
+	dst = append(dst, `"method":"`...)
+	dst = append(dst, method...)
+	dst = append(dst, '"')
+	if params != nil {
+		dst = append(dst, `,"params":`...)
+		dst = append(dst, params...)
+	}
+	return append(dst, "}\n"...)
+}

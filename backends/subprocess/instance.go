@@ -1,0 +1,213 @@
+package subprocess
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/aabb9013/hangar/backends"
+	"github.com/aabb9013/hangar/backends/link"
+)
+
+// Grace periods around the end of a process.
+const (
+	// outputGrace is how long answers that a dead child left in its pipe may
+	// be read; a grandchild can hold the pipe open for ever.
+	outputGrace = 50 * time.Millisecond
+	// exitGrace is how long a child that closed its stdout may take to exit.
+	exitGrace = 200 * time.Millisecond
+)
+
+// instance is one child process.
+type instance struct {
+	spec  backends.LaunchSpec
+	opts  Options
+	pipes *pipes
+	proc  *os.Process
+	pid   int
+	link  *link.Link
+
+	mu     sync.Mutex
+	asked  bool  // Stop was called
+	reason error // why Kill was called
+	reaped bool  // the pid may belong to another process from here on
+
+	done chan struct{}
+	exit backends.Exit // valid once done is closed
+}
+
+var _ backends.Instance = (*instance)(nil)
+
+func (in *instance) Send(c *backends.Call) error               { return in.link.Send(c) }
+func (in *instance) Cancel(c *backends.Call, cause error) bool { return in.link.Cancel(c, cause) }
+func (in *instance) Notify(method string, params []byte) error { return in.link.Notify(method, params) }
+func (in *instance) InFlight() int                             { return in.link.InFlight() }
+func (in *instance) Done() <-chan struct{}                     { return in.done }
+func (in *instance) Exit() backends.Exit                       { return in.exit }
+func (in *instance) PID() int                                  { return in.pid }
+func (in *instance) Request(ctx context.Context, method string, params []byte) ([]byte, error) {
+	return in.link.Request(ctx, method, params)
+}
+
+// Kill ends the process group at once; the first reason stays.
+func (in *instance) Kill(reason error) {
+	in.mu.Lock()
+	if in.reason == nil {
+		in.reason = reason
+	}
+	in.mu.Unlock()
+	in.signal(syscall.SIGKILL)
+}
+
+// signal reaches the whole process group, never a pid that was reused.
+func (in *instance) signal(sig syscall.Signal) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if !in.reaped {
+		syscall.Kill(-in.pid, sig)
+	}
+}
+
+// Stop climbs the ladder and returns when the process is gone.
+func (in *instance) Stop(ctx context.Context, drain time.Duration) {
+	in.mu.Lock()
+	first := !in.asked
+	in.asked = true
+	in.mu.Unlock()
+	if !first {
+		select {
+		case <-in.done:
+		case <-ctx.Done():
+			in.signal(syscall.SIGKILL)
+			<-in.done
+		}
+		return
+	}
+	if drain > 0 {
+		drained, cancel := context.WithTimeout(ctx, drain)
+		in.link.Drain(drained)
+		cancel()
+	}
+	in.pipes.stdin.Close()
+	if in.gone(ctx, in.opts.EOFGrace) {
+		return
+	}
+	in.signal(syscall.SIGTERM)
+	if in.gone(ctx, in.opts.TermGrace) {
+		return
+	}
+	in.signal(syscall.SIGKILL)
+	<-in.done
+}
+
+// gone waits for the end, at most for d and while ctx allows.
+func (in *instance) gone(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-in.done:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// watch owns the end of the process: it reaps it, kills what is left of its
+// group, lets the last answers be read, fails the rest and reports.
+func (in *instance) watch(w *waiter) {
+	status := w.wait(func() {
+		// Before the pid is free for reuse: nothing of the group survives.
+		in.mu.Lock()
+		syscall.Kill(-in.pid, syscall.SIGKILL)
+		in.reaped = true
+		in.mu.Unlock()
+	})
+	in.pipes.stdout.SetReadDeadline(time.Now().Add(outputGrace))
+	in.pipes.stderr.SetReadDeadline(time.Now().Add(outputGrace))
+	<-in.link.ReadDone()
+
+	in.mu.Lock()
+	status.Asked, status.Err = in.asked, in.reason
+	in.mu.Unlock()
+	in.exit = status
+	in.link.Close(status)
+	in.pipes.closeParent()
+	close(in.done)
+	in.spec.Observer.Ended(in.spec.Epoch, status)
+}
+
+// stdoutEnded ends a child that closed its stdout and lives on: it can never
+// answer again.
+func (in *instance) stdoutEnded() {
+	time.AfterFunc(exitGrace, func() {
+		in.mu.Lock()
+		expected := in.asked || in.reaped
+		in.mu.Unlock()
+		if !expected {
+			in.Kill(backends.ErrStdoutClosed)
+		}
+	})
+}
+
+// drainStderr reads the child's stderr into the server's ring for as long as
+// the child lives: a full pipe would block it.
+func (in *instance) drainStderr() {
+	src := newSource(in.pipes.stderr)
+	var buf []byte
+	var partial []byte
+	buffer := func() []byte {
+		if buf == nil {
+			buf = make([]byte, 8<<10)
+		}
+		return buf
+	}
+	idle := func() { buf = nil }
+	for {
+		n, err := src.Read(buffer, idle)
+		if n > 0 {
+			partial = in.logLines(partial, buf[:n])
+		}
+		if err != nil {
+			if len(partial) > 0 {
+				in.log(partial)
+			}
+			return
+		}
+	}
+}
+
+// logLines logs every whole line of partial+data and returns the rest; a line
+// over the ring's limit is cut there and its remainder dropped.
+func (in *instance) logLines(partial, data []byte) []byte {
+	for {
+		i := bytes.IndexByte(data, '\n')
+		if i < 0 {
+			if room := backends.LogLineBytes + 1 - len(partial); room > 0 {
+				partial = append(partial, data[:min(room, len(data))]...)
+			}
+			return partial
+		}
+		line := data[:i]
+		if len(partial) > 0 {
+			line = append(partial, line...)
+			partial = partial[:0]
+		}
+		in.log(line)
+		data = data[i+1:]
+	}
+}
+
+func (in *instance) log(line []byte) {
+	if in.spec.Log == nil {
+		return
+	}
+	if len(line) > backends.LogLineBytes+1 {
+		line = line[:backends.LogLineBytes+1]
+	}
+	text := string(bytes.ToValidUTF8(bytes.TrimSuffix(line, []byte("\r")), []byte("\uFFFD")))
+	in.spec.Log.Add(backends.LogLine{At: time.Now(), Epoch: in.spec.Epoch, Text: text})
+}

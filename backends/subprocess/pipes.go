@@ -1,0 +1,124 @@
+package subprocess
+
+import (
+	"errors"
+	"io"
+	"os"
+	"syscall"
+	"time"
+)
+
+// pipes are the six ends of a child's three streams.
+type pipes struct {
+	stdin, stdout, stderr       *os.File // ours
+	childIn, childOut, childErr *os.File
+	stdinRaw                    syscall.RawConn
+}
+
+func openPipes() (p *pipes, err error) {
+	p = &pipes{}
+	defer func() {
+		if err != nil {
+			p.closeChild()
+			p.closeParent()
+		}
+	}()
+	if p.childIn, p.stdin, err = os.Pipe(); err != nil {
+		return nil, err
+	}
+	if p.stdout, p.childOut, err = os.Pipe(); err != nil {
+		return nil, err
+	}
+	if p.stderr, p.childErr, err = os.Pipe(); err != nil {
+		return nil, err
+	}
+	p.stdinRaw, err = p.stdin.SyscallConn()
+	return p, err
+}
+
+func (p *pipes) closeChild()  { closeAll(p.childIn, p.childOut, p.childErr) }
+func (p *pipes) closeParent() { closeAll(p.stdin, p.stdout, p.stderr) }
+
+func closeAll(files ...*os.File) {
+	for _, f := range files {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+// sink is a link.Sink over a child's stdin. TryWrite must not be used
+// concurrently with itself.
+type sink struct {
+	f   *os.File
+	raw syscall.RawConn
+}
+
+func (s *sink) TryWrite(p []byte) (n int, err error) {
+	rawErr := s.raw.Write(func(fd uintptr) bool {
+		n, err = syscall.Write(int(fd), p)
+		return true // never wait for room
+	})
+	if n < 0 {
+		n = 0
+	}
+	switch {
+	case rawErr != nil:
+		return n, rawErr
+	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.EINTR):
+		return n, nil
+	}
+	return n, err
+}
+
+func (s *sink) Write(p []byte) (int, error)        { return s.f.Write(p) }
+func (s *sink) SetWriteDeadline(t time.Time) error { return s.f.SetWriteDeadline(t) }
+
+// source is a link.Source over a child's stdout; for one reader.
+type source struct {
+	raw    syscall.RawConn
+	buffer func() []byte
+	idle   func()
+	n      int
+	err    error
+	try    func(fd uintptr) bool
+}
+
+func newSource(f *os.File) *source {
+	s := &source{}
+	s.raw, s.err = f.SyscallConn()
+	s.try = s.attempt
+	return s
+}
+
+// Read implements link.Source without allocating.
+func (s *source) Read(buffer func() []byte, idle func()) (int, error) {
+	if s.raw == nil {
+		return 0, s.err
+	}
+	s.buffer, s.idle = buffer, idle
+	if err := s.raw.Read(s.try); err != nil {
+		return 0, err
+	}
+	switch {
+	case s.err != nil:
+		return 0, s.err
+	case s.n == 0:
+		return 0, io.EOF
+	}
+	return s.n, nil
+}
+
+func (s *source) attempt(fd uintptr) bool {
+	for {
+		s.n, s.err = syscall.Read(int(fd), s.buffer())
+		if s.err == syscall.EINTR {
+			continue
+		}
+		if s.err == syscall.EAGAIN {
+			s.idle()
+			return false
+		}
+		return true
+	}
+}

@@ -1,0 +1,210 @@
+package subprocess
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sort"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/aabb9013/hangar/backends"
+	"github.com/aabb9013/hangar/backends/link"
+)
+
+// Options tune the backend; zero fields take the defaults.
+type Options struct {
+	EOFGrace  time.Duration // wait after closing stdin, 2 s
+	TermGrace time.Duration // wait after SIGTERM, 5 s
+	// StdinStall is how long a child may not read its input, backends.StdinStall.
+	StdinStall time.Duration
+	// Environ is the environment that children inherit; nil means the
+	// process's own without names that look like secrets.
+	Environ []string
+}
+
+// The rungs of the stop ladder, as the MCP lifecycle advises.
+const (
+	DefaultEOFGrace  = 2 * time.Second
+	DefaultTermGrace = 5 * time.Second
+)
+
+// Backend starts child processes. It is safe for concurrent use.
+type Backend struct {
+	opts    Options
+	spawner *spawner
+}
+
+var _ backends.Backend = (*Backend)(nil)
+
+// New returns a backend; Close ends its spawner thread once every instance
+// is gone.
+func New(opts Options) *Backend {
+	if opts.EOFGrace == 0 {
+		opts.EOFGrace = DefaultEOFGrace
+	}
+	if opts.TermGrace == 0 {
+		opts.TermGrace = DefaultTermGrace
+	}
+	if opts.StdinStall == 0 {
+		opts.StdinStall = backends.StdinStall
+	}
+	if opts.Environ == nil {
+		opts.Environ = inheritable(os.Environ())
+	}
+	return &Backend{opts: opts, spawner: newSpawner()}
+}
+
+// Close releases the backend. Children still running are killed by the kernel
+// when the spawner's thread ends.
+func (b *Backend) Close() { b.spawner.close() }
+
+// Start runs the program and opens the link; it does not shake hands.
+func (b *Backend) Start(ctx context.Context, spec backends.LaunchSpec) (backends.Instance, error) {
+	fail := func(err error) (backends.Instance, error) {
+		return nil, &backends.StartError{Server: spec.Server, Stage: backends.StageSpawn, Err: classify(err)}
+	}
+	if err := ctx.Err(); err != nil {
+		return fail(err)
+	}
+	path, err := lookPath(spec)
+	if err != nil {
+		return fail(err)
+	}
+	pipes, err := openPipes()
+	if err != nil {
+		return fail(err)
+	}
+	pidfd := -1
+	proc, err := b.spawner.start(path, spec.Command, &os.ProcAttr{
+		Dir:   spec.Dir,
+		Env:   b.environ(spec),
+		Files: []*os.File{pipes.childIn, pipes.childOut, pipes.childErr},
+		Sys:   sysProcAttr(&pidfd),
+	})
+	pipes.closeChild()
+	if err != nil {
+		pipes.closeParent()
+		return fail(fmt.Errorf("%s: %w", path, err))
+	}
+	in := &instance{
+		spec: spec, opts: b.opts, pipes: pipes, proc: proc,
+		pid: proc.Pid, done: make(chan struct{}),
+	}
+	in.link = link.Open(link.Config{
+		Server: spec.Server, Epoch: spec.Epoch, MaxMessage: spec.MaxMessage,
+		Sink: &sink{f: pipes.stdin, raw: pipes.stdinRaw}, Source: newSource(pipes.stdout),
+		Observer: spec.Observer, Fail: in.Kill, Ended: in.stdoutEnded, StdinStall: b.opts.StdinStall,
+	})
+	go in.drainStderr()
+	go in.watch(newWaiter(proc, pidfd))
+	return in, nil
+}
+
+func lookPath(spec backends.LaunchSpec) (string, error) {
+	if len(spec.Command) == 0 || spec.Command[0] == "" {
+		return "", errors.New("the command is empty")
+	}
+	if spec.Dir != "" {
+		info, err := os.Stat(spec.Dir)
+		if err != nil {
+			return "", fmt.Errorf("working directory: %w", err)
+		}
+		if !info.IsDir() {
+			return "", fmt.Errorf("working directory %s: %w", spec.Dir, syscall.ENOTDIR)
+		}
+	}
+	program := spec.Command[0]
+	if strings.ContainsRune(program, filepath.Separator) && !filepath.IsAbs(program) && spec.Dir != "" {
+		// As a shell would: relative to the directory the child starts in.
+		program = filepath.Join(spec.Dir, program)
+	}
+	if path, ok := spec.Env["PATH"]; ok && !strings.ContainsRune(program, filepath.Separator) {
+		return lookPathIn(program, path)
+	}
+	path, err := exec.LookPath(program)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(path)
+}
+
+func lookPathIn(program, path string) (string, error) {
+	for _, dir := range filepath.SplitList(path) {
+		if filepath.IsAbs(dir) {
+			if found, err := exec.LookPath(filepath.Join(dir, program)); err == nil {
+				return found, nil
+			}
+		}
+	}
+	return "", &exec.Error{Name: program, Err: exec.ErrNotFound}
+}
+
+// classify marks errors that another try cannot mend, and want of resources.
+func classify(err error) error {
+	for _, permanent := range []error{
+		exec.ErrNotFound, os.ErrNotExist, os.ErrPermission, exec.ErrDot,
+		syscall.ENOEXEC, syscall.ENOTDIR, syscall.E2BIG, syscall.ELOOP, syscall.EISDIR, syscall.EINVAL,
+	} {
+		if errors.Is(err, permanent) {
+			return fmt.Errorf("%w: %w", backends.ErrPermanent, err)
+		}
+	}
+	for _, resource := range []error{syscall.EAGAIN, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE} {
+		if errors.Is(err, resource) {
+			return fmt.Errorf("%w: %w", backends.ErrResource, err)
+		}
+	}
+	return err
+}
+
+// RunTagEnv names the variable that marks every process of one runtime.
+const RunTagEnv = "HANGAR_RUN"
+
+func (b *Backend) environ(spec backends.LaunchSpec) []string {
+	env := append([]string(nil), b.opts.Environ...)
+	if spec.RunTag != "" {
+		env = append(env, RunTagEnv+"="+spec.RunTag)
+	}
+	keys := make([]string, 0, len(spec.Env))
+	for k := range spec.Env {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	for _, k := range keys {
+		env = append(env, k+"="+spec.Env[k]) // the last one of a name wins
+	}
+	return env
+}
+
+// secretWords mark names that a child does not inherit (reference section 3,
+// launching): what it needs is declared in its env.
+var secretWords = []string{"SECRET", "TOKEN", "PASSWORD", "PASSWD", "CREDENTIAL", "API_KEY", "APIKEY", "PRIVATE_KEY", "ACCESS_KEY", "AUTH"}
+
+func inheritable(environ []string) []string {
+	var kept []string
+	for _, kv := range environ {
+		name, _, _ := strings.Cut(kv, "=")
+		if !looksSecret(name) && name != RunTagEnv {
+			kept = append(kept, kv)
+		}
+	}
+	return kept
+}
+
+func looksSecret(name string) bool {
+	name = strings.ToUpper(name)
+	if name == "SSH_AUTH_SOCK" {
+		return true
+	}
+	for _, word := range secretWords {
+		if strings.Contains(name, word) {
+			return true
+		}
+	}
+	return strings.HasSuffix(name, "_KEY")
+}
