@@ -36,9 +36,9 @@ type layer struct {
 var layers = []layer{
 	{"cmd", []string{".", "internal/config", "internal/examplefleet", "backends/docker", "internal/discovery/..."},
 		"the command line uses the runtime as any embedder does: what it needs belongs into package hangar"},
-	{"bench", []string{".", "internal/jsonrpc", "internal/testserver"},
+	{"bench", []string{".", "internal/jsonrpc", "internal/testserver/..."},
 		"benchmarks measure the whole as it is used; a part's benchmark stands beside the part"},
-	{"e2e", []string{".", "internal/testserver"},
+	{"e2e", []string{".", "internal/testserver/..."},
 		"end-to-end tests know the program from outside only"},
 	{"examples", []string{"."},
 		"an example shows what anybody outside of this module can do"},
