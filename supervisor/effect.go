@@ -29,13 +29,16 @@ type (
 	CancelTimer struct{ Kind TimerKind }
 	// ReleaseWaiting sends the waiting calls: the server is ready.
 	ReleaseWaiting struct{}
-	// FailWaiting answers waiting calls and starts with Reason.
+	// FailWaiting answers waiting calls and starts with Reason. RetryAfter is
+	// the time until the planned retry, or until a call may start the server
+	// again; 0 when there is nothing to wait for.
 	FailWaiting struct {
 		Reason     string
-		RetryAfter time.Duration // 0: no retry is planned
+		RetryAfter time.Duration
 		GaveUp     bool
 	}
-	// Emit publishes an event; the shell adds server, epoch and time.
+	// Emit publishes an event; the shell adds server and time. The epoch is
+	// set here, because one step may end one epoch and begin the next.
 	Emit struct{ Event Event }
 )
 

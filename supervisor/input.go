@@ -1,6 +1,9 @@
 package supervisor
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Input is one fact or wish given to Step. The sum is closed: the types of
 // this file.
@@ -78,16 +81,41 @@ type (
 		Reason string
 	}
 	// TimerFired is a timer's end; a Seq that is not the armed one is stale.
-	// InFlight and LastUsed describe the server when the timer fired.
+	// InFlight and LastUsed describe the server when the timer fired: the
+	// calls without an answer, and the last begin or end of a call. LastReply
+	// is when the instance last answered anything. It is not LastUsed: calls
+	// that a hung instance leaves unanswered are use, but no sign of life.
 	TimerFired struct {
-		Kind     TimerKind
-		Seq      uint64
-		InFlight int
-		LastUsed time.Time
+		Kind      TimerKind
+		Seq       uint64
+		InFlight  int
+		LastUsed  time.Time
+		LastReply time.Time
 	}
-	// PolicyChanged replaces the policy; timers follow at once.
+	// PolicyChanged replaces the policy. A changed idle TTL or probe interval
+	// of a ready server counts from now; a retry keeps the date it has.
 	PolicyChanged struct{ Policy Policy }
 )
+
+var classNames = [...]string{"unset", "transient", "permanent", "resource"}
+
+// String is the class as events spell it.
+func (c FailureClass) String() string {
+	if int(c) < len(classNames) {
+		return classNames[c]
+	}
+	return fmt.Sprintf("class(%d)", uint8(c))
+}
+
+var timerNames = [...]string{"retry", "probe", "idle", "stable"}
+
+// String is the timer's name for logs and dumps.
+func (k TimerKind) String() string {
+	if int(k) < len(timerNames) {
+		return timerNames[k]
+	}
+	return fmt.Sprintf("timer(%d)", uint8(k))
+}
 
 func (StartWanted) input()   {}
 func (StopWanted) input()    {}

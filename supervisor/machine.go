@@ -2,41 +2,78 @@ package supervisor
 
 import "time"
 
+// Defaults of the supervision policy.
+const (
+	DefaultMaxRestarts    = 5 // with the start before them: 6 processes in a period
+	DefaultRestartPeriod  = 60 * time.Second
+	DefaultBackoffInitial = 100 * time.Millisecond
+	DefaultBackoffMax     = 30 * time.Second
+	DefaultJitter         = 0.2
+	DefaultStableAfter    = 60 * time.Second
+)
+
 // Policy is what Step decides by. Zero fields are not defaulted here:
 // PolicyOf does that.
 type Policy struct {
-	Restart        Restart
-	MaxRestarts    int           // automatic restarts allowed in Period
+	Restart        Restart       // any other value acts as Transient
+	MaxRestarts    int           // automatic restarts allowed in Period; 0: the first crash gives up
 	Period         time.Duration // the intensity's window
 	BackoffInitial time.Duration // delay of the second restart in a row; the first is at once
-	BackoffMax     time.Duration
-	Jitter         float64       // share of the delay that is random, 0 to 1
-	StableAfter    time.Duration // uptime that forgets past failures
+	BackoffMax     time.Duration // cap of the delay before jitter
+	Jitter         float64       // the delay varies by plus or minus this share, 0 to 1
+	StableAfter    time.Duration // uptime that forgets past failures; 0: being ready is enough
 	MaxFailures    int           // consecutive failures until degraded
-	IdleTTL        time.Duration
-	ProbeInterval  time.Duration
+	IdleTTL        time.Duration // 0: never stopped for being idle
+	ProbeInterval  time.Duration // 0: never probed
+}
+
+// PolicyOf returns the policy for a spec: its own values where it has them,
+// the defaults elsewhere. The spec need not have been through WithDefaults.
+func PolicyOf(spec ServerSpec) Policy {
+	spec = spec.WithDefaults()
+	return Policy{
+		Restart:        Transient,
+		MaxRestarts:    DefaultMaxRestarts,
+		Period:         DefaultRestartPeriod,
+		BackoffInitial: DefaultBackoffInitial,
+		BackoffMax:     DefaultBackoffMax,
+		Jitter:         DefaultJitter,
+		StableAfter:    DefaultStableAfter,
+		MaxFailures:    spec.MaxFailures,
+		IdleTTL:        spec.IdleTTL,
+		ProbeInterval:  spec.HealthCheckInterval,
+	}
 }
 
 // Machine is the whole state of one server's supervision: a value without
-// clock, goroutine or I/O.
+// clock, goroutine or I/O. Its fields are for reading; only Step makes a new
+// one. The zero Machine is not usable, NewMachine makes the first.
 type Machine struct {
 	Policy      Policy
 	State       State
 	Phase       Phase
 	Epoch       uint64 // of the last start attempt
 	Live        bool   // an instance or attempt of Epoch may exist
+	Recovering  bool   // the attempt, planned retry or instance being killed belongs to an automatic recovery
 	Failures    int    // consecutive failures of starts, crashes, probe series
 	ProbeMisses int    // consecutive failed probes of this instance
+	Streak      int    // automatic restarts planned in a row: the exponent of the next delay
 	Restarts    []time.Time
-	NextRetryAt time.Time
-	ReadySince  time.Time
-	StopReason  string
-	StartAfter  Cause // a start wanted while an instance was ending
+	NextRetryAt time.Time // in backoff: when the restart is due; degraded without backoff: until when calls are refused
+	ReadySince  time.Time // of this instance; zero if it is not or was never ready
+	StopReason  string    // of the stop that is under way
+	StartAfter  Cause     // a start wanted while an instance was ending
 	Timers      [TimerKinds]uint64
 	TimerSeq    uint64
 }
 
-// Env is what a step may know of the world.
+// NewMachine returns the machine of a server that never ran: cold.
+func NewMachine(p Policy) Machine {
+	return Machine{Policy: p, State: Cold}
+}
+
+// Env is what a step may know of the world. Now never goes back: it carries a
+// monotonic reading, or comes from a test's own clock.
 type Env struct {
 	Now    time.Time
 	Jitter float64 // fresh random number in [0, 1)

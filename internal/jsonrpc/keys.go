@@ -6,18 +6,100 @@ import (
 	"hash/maphash"
 )
 
+// place says which inspected object the scanner is in.
+type place uint8
+
 const (
-	// maxKeyRefs is how many keys of inspected objects are kept on the stack.
-	// MCP messages have about ten; an object that does not fit goes on in a map.
-	maxKeyRefs = 64
-	// maxMembers is how many members an inspected object may have at all. The
-	// map costs some thirty times the bytes of a short member, so without a bound
-	// a message of legal size could claim far more memory than it has.
+	inMessage place = iota
+	inParams
+	inMeta
+	inResult
+)
+
+// field is a member the scanner knows by name. Those that it need not note are
+// there because they are common: a duplicate of a known key costs one bit to
+// find, that of another key a look into the set.
+type field uint8
+
+const (
+	fieldOther field = iota
+	fieldVersion
+	fieldID
+	fieldMethod
+	fieldParams
+	fieldResult
+	fieldError
+	fieldName
+	fieldArguments
+	fieldMeta
+	fieldParamsToken
+	fieldRequestID
+	fieldMetaToken
+	fieldIsError
+	fieldContent
+	fieldStructured
+)
+
+// fieldOf finds the field of a decoded key. Keys match exactly.
+func fieldOf(in place, key []byte) field {
+	switch in {
+	case inMessage:
+		switch string(key) {
+		case "jsonrpc":
+			return fieldVersion
+		case "id":
+			return fieldID
+		case "method":
+			return fieldMethod
+		case "params":
+			return fieldParams
+		case "result":
+			return fieldResult
+		case "error":
+			return fieldError
+		}
+	case inParams:
+		switch string(key) {
+		case "name":
+			return fieldName
+		case "arguments":
+			return fieldArguments
+		case "_meta":
+			return fieldMeta
+		case "progressToken":
+			return fieldParamsToken
+		case "requestId":
+			return fieldRequestID
+		}
+	case inMeta:
+		if string(key) == "progressToken" {
+			return fieldMetaToken
+		}
+	case inResult:
+		switch string(key) {
+		case "isError":
+			return fieldIsError
+		case "content":
+			return fieldContent
+		case "structuredContent":
+			return fieldStructured
+		}
+	}
+	return fieldOther
+}
+
+const (
+	// maxKeyRefs is how many keys without a field are kept on the stack. MCP
+	// messages have a handful; an object that does not fit goes on in a map.
+	maxKeyRefs = 16
+	// maxMembers is how many keys without a field an inspected object may have.
+	// The map costs some thirty times the bytes of a short member, so without a
+	// bound a message of legal size could claim far more memory than it has.
 	maxMembers = 4096
 )
 
-// keyRef is a key already seen: a range of the message, or, if start is negative,
-// of the decoded keys, where it starts at ^start.
+// keyRef is a key of an inspected object: a range of the message, or, if it had
+// an escape and start is negative, of the decoded keys, where it starts at ^start.
 type keyRef struct {
 	hash       uint32
 	start, end int32
@@ -26,62 +108,33 @@ type keyRef struct {
 // keySet holds the keys of one inspected object. The references are those from
 // base on in the scanner, so that nested objects share one array.
 type keySet struct {
+	known uint32 // a bit per field
+	count int    // of the others
 	base  int
-	count int
 	bloom uint64 // a bit per hash: most keys are new, and this says so at once
 	many  map[string]struct{}
 }
 
-// readKey reads the key at i and the colon after it. It returns the decoded key,
-// valid until the next call, and the start of the value. A duplicate is noted.
-func (s *scanner) readKey(set *keySet, i int) (key []byte, next int) {
-	b := s.b
-	if i >= len(b) {
-		return nil, s.fail(i, errEnd)
-	}
-	if b[i] != '"' {
-		return nil, s.fail(i, errKey)
-	}
-	end, escaped, err := scanString(b, i+1)
-	if err != nil {
-		return nil, s.fail(end, err)
-	}
-	key = b[i+1 : end-1]
-	ref := keyRef{start: int32(i + 1), end: int32(end - 1)}
-	if escaped {
-		from := len(s.decoded)
-		s.decoded = appendUnescaped(s.decoded, key)
-		key = s.decoded[from:]
-		ref.start, ref.end = ^int32(from), int32(len(s.decoded))
-	}
-	if set.count++; set.count > maxMembers {
-		return nil, s.fail(i, errMembers)
-	}
+// addKey adds a key without a field to the set and reports whether it was new.
+func (s *scanner) addKey(set *keySet, ref keyRef) bool {
+	key := s.keyAt(ref)
 	ref.hash = hashKey(key)
 	bit := uint64(1) << (ref.hash & 63)
 	if set.bloom&bit != 0 && s.hasKey(set, ref.hash, key) {
-		s.note(i, ErrDuplicateKey)
-		if set.base == 0 && string(key) == "id" {
-			s.twoIDs = true
-		}
-	} else {
-		set.bloom |= bit
-		s.addKey(set, ref, key)
+		return false
 	}
-	return key, s.colon(end)
-}
-
-// addKey adds a key that is not in the set.
-func (s *scanner) addKey(set *keySet, ref keyRef, key []byte) {
+	set.bloom |= bit
+	set.count++
 	if set.many == nil && s.nkeys < len(s.keys) {
 		s.keys[s.nkeys] = ref
 		s.nkeys++
-		return
+		return true
 	}
 	if set.many == nil {
 		set.many = make(map[string]struct{})
 	}
 	set.many[string(key)] = struct{}{}
+	return true
 }
 
 // hasKey reports whether the key is in the set.
@@ -95,6 +148,7 @@ func (s *scanner) hasKey(set *keySet, hash uint32, key []byte) bool {
 	return ok
 }
 
+// keyAt returns the decoded key. It must not be kept across a call of readKey.
 func (s *scanner) keyAt(ref keyRef) []byte {
 	if ref.start < 0 {
 		return s.decoded[^ref.start:ref.end]
@@ -126,12 +180,14 @@ func hashKey(k []byte) uint32 {
 	return uint32(h * odd >> 32)
 }
 
-// The keys of each inspected object, for lookalike.
-var (
-	messageKeys = keyList("jsonrpc", "id", "method", "params", "result", "error")
-	paramsKeys  = keyList("name", "arguments", "_meta", "progressToken", "requestId")
-	metaKeys    = keyList("progressToken")
-)
+// protocolKeys are the keys that [lookalike] protects, per place. The result is
+// not among them: nothing is decided on what is in it.
+var protocolKeys = [...][][]byte{
+	inMessage: keyList("jsonrpc", "id", "method", "params", "result", "error"),
+	inParams:  keyList("name", "arguments", "_meta", "progressToken", "requestId"),
+	inMeta:    keyList("progressToken"),
+	inResult:  nil,
+}
 
 func keyList(names ...string) [][]byte {
 	list := make([][]byte, len(names))
@@ -141,14 +197,14 @@ func keyList(names ...string) [][]byte {
 	return list
 }
 
-// lookalike reports whether key, which is none of known, is one of them for a
-// parser that ignores case. encoding/json is such a parser, so a server built on
-// it would take "Name" for the name of the tool and "ProgressToken" for a token
-// that was never replaced.
-func lookalike(key []byte, known [][]byte) bool {
-	for _, k := range known {
-		// The first byte decides nearly always. Letters fold onto the other case or
-		// onto non-ASCII; '_' onto nothing, which EqualFold settles.
+// lookalike reports whether key, which has no field, has one for a parser that
+// ignores case. encoding/json is such a parser, so a server built on it would take
+// "Name" for the name of the tool and "ProgressToken" for a token that was never
+// replaced.
+func lookalike(in place, key []byte) bool {
+	for _, k := range protocolKeys[in] {
+		// The first byte decides nearly always. A letter folds onto its other case
+		// or onto non-ASCII; whatever else this lets through, EqualFold settles.
 		if len(key) >= len(k) && ((key[0]^k[0])&^0x20 == 0 || key[0] >= 0x80) && bytes.EqualFold(key, k) {
 			return true
 		}

@@ -2,20 +2,11 @@ package jsonrpc
 
 import "bytes"
 
-// place says which inspected object the scanner is in.
-type place uint8
-
-const (
-	inMessage place = iota
-	inParams
-	inMeta
-	inResult
-)
-
 // Scan reads b, one complete JSON-RPC 2.0 message with optional whitespace around
 // it, and fills env, which it resets first. It does not modify or retain b, and
 // does not allocate unless it fails, a key of an inspected object has an escape,
-// or inspected objects have more than 64 members.
+// inspected objects have more than 16 members beyond those of an MCP call, or the
+// message nests deeper than 64.
 //
 // The error is a [*ScanError] that wraps one of the sentinel errors. The whole
 // message is read before [ErrNotJSONRPC] or [ErrDuplicateKey] is returned, so
@@ -91,12 +82,17 @@ func (s *scanner) object(i, depth int, in place) int {
 		return i + 1
 	}
 	for {
-		at := i
-		key, next := s.readKey(&set, i)
+		ref, next := s.readKey(i)
 		if next < 0 {
 			return next
 		}
-		if i = s.member(in, key, at, next, depth+1); i < 0 {
+		f := fieldOf(in, s.keyAt(ref))
+		if bit := uint32(1) << f; f != fieldOther && set.known&bit == 0 {
+			set.known |= bit
+		} else if !s.enter(&set, in, f, ref, i) {
+			return -1
+		}
+		if i = s.member(f, next, depth+1); i < 0 {
 			return i
 		}
 		if i < len(b) && b[i] <= ' ' {
@@ -120,34 +116,58 @@ func (s *scanner) object(i, depth int, in place) int {
 	}
 }
 
-// member reads the value at i of the member of an inspected object whose key
-// stands at keyAt, and notes what the envelope wants of it.
-func (s *scanner) member(in place, key []byte, keyAt, i, depth int) int {
-	switch in {
-	case inMessage:
-		return s.messageMember(key, keyAt, i, depth)
-	case inParams:
-		return s.paramsMember(key, keyAt, i, depth)
-	case inMeta:
-		if string(key) == "progressToken" {
-			return s.token(&s.env.ProgressToken, i, depth)
-		}
-		if lookalike(key, metaKeys) {
-			s.note(keyAt, errLookalike)
-		}
-	case inResult:
-		if string(key) == "isError" {
-			s.env.IsError = s.first(i) == 't'
-		}
+// readKey reads the key at i and the colon after it. It returns the key and the
+// start of the value.
+func (s *scanner) readKey(i int) (ref keyRef, next int) {
+	b := s.b
+	if i >= len(b) {
+		return ref, s.fail(i, errEnd)
 	}
-	return s.value(i, depth)
+	if b[i] != '"' {
+		return ref, s.fail(i, errKey)
+	}
+	end, escaped, err := scanString(b, i+1)
+	if err != nil {
+		return ref, s.fail(end, err)
+	}
+	ref.start, ref.end = int32(i+1), int32(end-1)
+	if escaped {
+		from := len(s.decoded)
+		s.decoded = appendUnescaped(s.decoded, b[ref.start:ref.end])
+		ref.start, ref.end = ^int32(from), int32(len(s.decoded))
+	}
+	return ref, s.colon(end)
 }
 
-func (s *scanner) messageMember(key []byte, keyAt, i, depth int) int {
+// enter deals with the key at i if it is not simply a field seen for the first
+// time: it notes duplicates and enters other keys into the set of the object. It
+// returns false if the scan has to end.
+func (s *scanner) enter(set *keySet, in place, f field, ref keyRef, i int) bool {
+	if f != fieldOther {
+		s.note(i, ErrDuplicateKey)
+		s.twoIDs = s.twoIDs || f == fieldID
+		return true
+	}
+	if lookalike(in, s.keyAt(ref)) {
+		s.note(i, errLookalike)
+	}
+	if !s.addKey(set, ref) {
+		s.note(i, ErrDuplicateKey)
+	}
+	if set.count > maxMembers {
+		s.fail(i, errMembers)
+		return false
+	}
+	return true
+}
+
+// member reads the value at i of a member of an inspected object and notes what
+// the envelope wants of it.
+func (s *scanner) member(f field, i, depth int) int {
 	env := s.env
 	c := s.first(i)
-	switch string(key) {
-	case "jsonrpc":
+	switch f {
+	case fieldVersion:
 		end := s.value(i, depth)
 		if end >= 0 {
 			if s.version = isVersion(s.b[i:end]); !s.version {
@@ -155,64 +175,46 @@ func (s *scanner) messageMember(key []byte, keyAt, i, depth int) int {
 			}
 		}
 		return end
-	case "id":
-		if c != '"' && c != '-' && c != 'n' && c-'0' > 9 {
-			s.note(i, errID)
-			break
+	case fieldID:
+		if c == '"' || c == 'n' || isNumber(c) {
+			return s.span(&env.ID, i, depth)
 		}
-		return s.span(&env.ID, i, depth)
-	case "method":
+		s.note(i, errID)
+	case fieldMethod:
 		if c != '"' {
 			s.note(i, errMethod)
 		}
 		return s.span(&env.Method, i, depth)
-	case "params":
-		if c == '{' {
-			return s.inspect(&env.Params, i, depth, inParams)
-		}
-		if c != '[' {
+	case fieldParams:
+		if c != '{' && c != '[' {
 			s.note(i, errParams)
 		}
-		return s.span(&env.Params, i, depth)
-	case "result":
-		if c == '{' {
-			return s.inspect(&env.Result, i, depth, inResult)
-		}
-		return s.span(&env.Result, i, depth)
-	case "error":
+		return s.inspect(&env.Params, i, depth, inParams)
+	case fieldResult:
+		return s.inspect(&env.Result, i, depth, inResult)
+	case fieldError:
 		if c != '{' {
 			s.note(i, errError)
 		}
 		return s.span(&env.Error, i, depth)
-	default:
-		if lookalike(key, messageKeys) {
-			s.note(keyAt, errLookalike)
-		}
-	}
-	return s.value(i, depth)
-}
-
-func (s *scanner) paramsMember(key []byte, keyAt, i, depth int) int {
-	env := s.env
-	switch string(key) {
-	case "name":
-		if s.first(i) == '"' {
+	case fieldName:
+		if c == '"' {
 			return s.span(&env.Name, i, depth)
 		}
-	case "arguments":
+	case fieldArguments:
 		return s.span(&env.Arguments, i, depth)
-	case "_meta":
-		if s.first(i) == '{' {
+	case fieldMeta:
+		if c == '{' {
 			return s.object(i, depth, inMeta)
 		}
-	case "progressToken":
+	case fieldParamsToken:
 		return s.token(&env.ParamsToken, i, depth)
-	case "requestId":
+	case fieldRequestID:
 		return s.token(&env.RequestID, i, depth)
-	default:
-		if lookalike(key, paramsKeys) {
-			s.note(keyAt, errLookalike)
-		}
+	case fieldMetaToken:
+		return s.token(&env.ProgressToken, i, depth)
+	case fieldIsError:
+		env.IsError = c == 't'
 	}
 	return s.value(i, depth)
 }
@@ -237,14 +239,20 @@ func (s *scanner) span(to *Span, i, depth int) int {
 
 // token is span for members that only count if they are a string or a number.
 func (s *scanner) token(to *Span, i, depth int) int {
-	if c := s.first(i); c != '"' && c != '-' && c-'0' > 9 {
+	if c := s.first(i); c != '"' && !isNumber(c) {
 		return s.value(i, depth)
 	}
 	return s.span(to, i, depth)
 }
 
-// inspect is span for an object whose members are looked at.
+// isNumber reports whether a value that starts with c can only be a number.
+func isNumber(c byte) bool { return c == '-' || c-'0' <= 9 }
+
+// inspect is span for a value whose members are looked at if it is an object.
 func (s *scanner) inspect(to *Span, i, depth int, in place) int {
+	if s.first(i) != '{' {
+		return s.span(to, i, depth)
+	}
 	end := s.object(i, depth, in)
 	if end >= 0 {
 		*to = Span{Start: int32(i), End: int32(end)}

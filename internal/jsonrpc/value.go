@@ -68,43 +68,56 @@ func (s *scanner) space(i int) int {
 }
 
 // value checks the value that starts at i, with depth objects and arrays open
-// around it, and skips it. It is a loop, not a recursion, so that hostile nesting
-// costs a bit per level and not a stack frame.
+// around it, and skips it.
 func (s *scanner) value(i, depth int) int {
+	switch s.first(i) {
+	case '"':
+		end, _, err := scanString(s.b, i+1)
+		if err != nil {
+			return s.fail(end, err)
+		}
+		return end
+	case '{', '[':
+		return s.container(i, depth)
+	default:
+		return s.scalar(i)
+	}
+}
+
+// container is value for objects and arrays. It is a loop, not a recursion, so
+// that hostile nesting costs a bit per level and not a stack frame.
+func (s *scanner) container(i, depth int) int {
 	b := s.b
+	room := s.maxDepth - depth
+	open := 0
 	// kinds has one bit per open container, the innermost lowest: set for an
 	// object. Every 64 levels it is put aside into outer.
 	var kinds uint64
-	var store [3]uint64
-	outer := store[:0]
-	open := 0
+	var outer []uint64
 	for {
-		if i >= len(b) {
-			return s.fail(i, errEnd)
-		}
-		c := b[i]
-		switch {
-		case c == '"':
+		// Here a value has to start.
+		c := s.first(i)
+		switch c {
+		case '"':
 			end, _, err := scanString(b, i+1)
 			if err != nil {
 				return s.fail(end, err)
 			}
 			i = end
-		case c == '{' || c == '[':
-			if depth+open >= s.maxDepth {
+		case '{', '[':
+			if open >= room {
 				return s.fail(i, ErrTooDeep)
 			}
 			if open&63 == 0 && open > 0 {
 				outer = append(outer, kinds)
 			}
-			kinds = kinds<<1 | uint64(c>>5&1)
+			kinds = kinds<<1 | uint64(c>>5&1) // '{' has this bit, '[' has not
 			open++
 			i++
 			if i < len(b) && b[i] <= ' ' {
 				i = s.space(i)
 			}
-			// c+2 is the closing bracket in both cases. It is handled below.
-			if i < len(b) && b[i] == c+2 {
+			if i < len(b) && b[i] == c+2 { // the closing bracket of either
 				break
 			}
 			if c == '{' {
@@ -118,11 +131,9 @@ func (s *scanner) value(i, depth int) int {
 				return i
 			}
 		}
-		// After a value: close what closes, until a comma asks for the next one.
+		// Here a value has ended, or an empty container is about to: close what
+		// closes, until a comma asks for the next value.
 		for {
-			if open == 0 {
-				return i
-			}
 			if i < len(b) && b[i] <= ' ' {
 				i = s.space(i)
 			}
@@ -146,8 +157,10 @@ func (s *scanner) value(i, depth int) int {
 				return s.fail(i-1, errDelimiter)
 			}
 			kinds >>= 1
-			open--
-			if open&63 == 0 && open > 0 {
+			if open--; open == 0 {
+				return i
+			}
+			if open&63 == 0 {
 				kinds = outer[len(outer)-1]
 				outer = outer[:len(outer)-1]
 			}
@@ -175,28 +188,27 @@ func (s *scanner) key(i int) int {
 // colon reads the colon after a key and returns the start of the value.
 func (s *scanner) colon(i int) int {
 	b := s.b
-	if i < len(b) && b[i] <= ' ' {
-		i = s.space(i)
+	if i+1 < len(b) && b[i] == ':' && b[i+1] > ' ' {
+		return i + 1 // compact JSON, nearly always
 	}
-	if i >= len(b) {
+	if i = s.space(i); i >= len(b) {
 		return s.fail(i, errEnd)
 	}
 	if b[i] != ':' {
 		return s.fail(i, errColon)
 	}
-	i++
-	if i < len(b) && b[i] <= ' ' {
-		i = s.space(i)
-	}
-	return i
+	return s.space(i + 1)
 }
 
 // scalar checks and skips a number, true, false or null.
 func (s *scanner) scalar(i int) int {
 	b := s.b
+	if i >= len(b) {
+		return s.fail(i, errEnd)
+	}
 	word := "null"
 	switch c := b[i]; {
-	case c == '-' || '0' <= c && c <= '9':
+	case isNumber(c):
 		end, ok := number(b, i)
 		if !ok {
 			return s.fail(end, errNumber)

@@ -1,0 +1,116 @@
+package actors
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/aabb9013/hangar/backends"
+	"github.com/aabb9013/hangar/supervisor"
+)
+
+// cell is everything of one server that outlives its actor: a restarted actor
+// finds the machine, the waiting calls and the healthy instance here. The
+// upper part is shared, the lower belongs to the actor's goroutine alone.
+type cell struct {
+	sys  *System
+	id   string
+	seq  uint64 // order of registration
+	pid  *actor.PID
+	gone chan struct{} // closed when the actor has stopped for good
+
+	view       atomic.Pointer[supervisor.View]
+	counters   supervisor.Counters
+	log        backends.LogRing
+	awaitsSlot atomic.Bool // calls wait for one in flight to end
+
+	spec     supervisor.ServerSpec
+	machine  supervisor.Machine
+	todo     []supervisor.Effect
+	working  bool
+	queue    fairQueue
+	starters []chan error
+	stoppers []chan error
+	retired  string // reason; not empty once the server is being deleted
+
+	attempt  *attempt
+	instance backends.Instance
+	timers   [supervisor.TimerKinds]*time.Timer
+
+	catalogue  *backends.Catalogue
+	predefined bool // the catalogue is the spec's, not the server's
+	stale      bool // the catalogue is of an instance that ended
+	listing    bool // a tools/list refresh runs
+	relist     bool // and another is wanted
+	listedAt   time.Time
+
+	lastError             string
+	totalFailures         uint64
+	lastSuccess, lastFail time.Time
+	checks                []supervisor.Check
+}
+
+func newCell(sys *System, seq uint64, spec supervisor.ServerSpec, cat *backends.Catalogue) *cell {
+	c := &cell{
+		sys: sys, id: spec.ID, seq: seq, gone: make(chan struct{}),
+		spec: spec, machine: supervisor.NewMachine(supervisor.PolicyOf(spec)),
+		catalogue: cat, stale: cat != nil,
+	}
+	if cat == nil && len(spec.Tools) > 0 {
+		c.catalogue, c.predefined = predefinedCatalogue(spec), true
+	}
+	c.publish()
+	return c
+}
+
+// publish makes the present state visible to readers.
+func (c *cell) publish() {
+	m := &c.machine
+	v := &supervisor.View{
+		Spec: c.spec, State: m.State, Phase: m.Phase, Epoch: m.Epoch,
+		Failures: m.Failures, TotalFailures: c.totalFailures,
+		NextRetryAt: m.NextRetryAt, ReadySince: m.ReadySince,
+		Restarts: m.BudgetUsed(time.Now()), LastError: c.lastError,
+		LastSuccessAt: c.lastSuccess, LastFailureAt: c.lastFail,
+		Checks: c.checks, Catalogue: c.catalogue,
+		ToolsPredefined: c.predefined, ToolsStale: c.stale,
+		Counters: &c.counters,
+	}
+	if m.State != supervisor.Ready {
+		v.ReadySince = time.Time{}
+	}
+	if c.instance != nil {
+		v.PID = c.instance.PID()
+	}
+	c.view.Store(v)
+}
+
+// emit sends an event about this server to the log.
+func (c *cell) emit(e supervisor.Event) {
+	e.Server = c.id
+	if e.Epoch == 0 {
+		e.Epoch = c.machine.Epoch
+	}
+	if e.Kind == supervisor.ServerStarted {
+		data := map[string]any{"mode": c.spec.Mode}
+		for k, v := range e.Data {
+			data[k] = v
+		}
+		e.Data = data
+	}
+	c.sys.emit(e)
+}
+
+// limit is the number of calls the instance may have in flight.
+func (c *cell) limit() int {
+	if c.spec.MaxConcurrency > 0 {
+		return c.spec.MaxConcurrency
+	}
+	return supervisor.DefaultMaxInFlight
+}
+
+func (c *cell) failedNow(reason string) {
+	c.totalFailures++
+	c.lastError, c.lastFail = reason, time.Now()
+}

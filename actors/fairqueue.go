@@ -1,0 +1,85 @@
+package actors
+
+import "github.com/aabb9013/hangar/backends"
+
+// MaxWaiting bounds the calls that wait in front of one server; one more is
+// refused with supervisor.ErrOverloaded.
+const MaxWaiting = 1000
+
+// fairQueue holds waiting calls: in order within a session, sessions in turn,
+// so that one client's burst does not starve another's call.
+type fairQueue struct {
+	lines map[uint64]*sessionLine
+	turns []*sessionLine // sessions with waiting calls, in order of turn
+	size  int
+}
+
+type sessionLine struct {
+	session uint64
+	calls   []*backends.Call
+}
+
+// push appends a call; false if the queue is full.
+func (q *fairQueue) push(c *backends.Call) bool {
+	if q.size >= MaxWaiting {
+		return false
+	}
+	line := q.lines[c.Session]
+	if line == nil {
+		if q.lines == nil {
+			q.lines = make(map[uint64]*sessionLine)
+		}
+		line = &sessionLine{session: c.Session}
+		q.lines[c.Session] = line
+		q.turns = append(q.turns, line)
+	}
+	line.calls = append(line.calls, c)
+	q.size++
+	return true
+}
+
+// pop takes the next call of the session whose turn it is.
+func (q *fairQueue) pop() *backends.Call {
+	if q.size == 0 {
+		return nil
+	}
+	line := q.turns[0]
+	q.turns[0] = nil
+	q.turns = q.turns[1:]
+	c := line.calls[0]
+	line.calls[0] = nil
+	line.calls = line.calls[1:]
+	q.size--
+	if len(line.calls) > 0 {
+		q.turns = append(q.turns, line)
+	} else {
+		delete(q.lines, line.session)
+	}
+	return c
+}
+
+// remove takes one call out; false if it does not wait here.
+func (q *fairQueue) remove(c *backends.Call) bool {
+	line := q.lines[c.Session]
+	if line == nil {
+		return false
+	}
+	for i, waiting := range line.calls {
+		if waiting != c {
+			continue
+		}
+		line.calls = append(line.calls[:i], line.calls[i+1:]...)
+		q.size--
+		if len(line.calls) == 0 {
+			delete(q.lines, line.session)
+			for j, t := range q.turns {
+				if t == line {
+					q.turns = append(q.turns[:j], q.turns[j+1:]...)
+					break
+				}
+			}
+		}
+		return true
+	}
+	return false
+}

@@ -1,0 +1,179 @@
+package actors
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/aabb9013/hangar/backends"
+	"github.com/aabb9013/hangar/persistence"
+	"github.com/aabb9013/hangar/supervisor"
+)
+
+// DefaultParallelStarts is how many start attempts run at once unless the
+// configuration says otherwise.
+func DefaultParallelStarts() int { return max(4, 2*runtime.GOMAXPROCS(0)) }
+
+// Views returns every server in order of registration.
+func (s *System) Views() []*supervisor.View {
+	order := s.fleet.Load().order
+	views := make([]*supervisor.View, len(order))
+	for i, c := range order {
+		views[i] = c.view.Load()
+	}
+	return views
+}
+
+// View returns one server.
+func (s *System) View(id string) (*supervisor.View, bool) {
+	c := s.fleet.Load().byID[id]
+	if c == nil {
+		return nil, false
+	}
+	return c.view.Load(), true
+}
+
+// Ref finds a server without allocating.
+func (s *System) Ref(id []byte) (Ref, bool) {
+	c := s.fleet.Load().byID[string(id)]
+	return Ref{c}, c != nil
+}
+
+// FleetVersion grows with every change of the servers or their tools.
+func (s *System) FleetVersion() uint64 { return s.version.Load() }
+
+// Starting is the number of start attempts that run now.
+func (s *System) Starting() int { return int(s.starting.Load()) }
+
+// Create registers a server; it is durable and visible when nil is returned.
+func (s *System) Create(ctx context.Context, spec supervisor.ServerSpec) error {
+	reply := make(chan error, 1)
+	return s.ask(ctx, s.registry, createServer{spec, reply}, reply, nil)
+}
+
+// Update patches a server's spec.
+func (s *System) Update(ctx context.Context, id string, patch supervisor.Patch) error {
+	reply := make(chan error, 1)
+	return s.ask(ctx, s.registry, updateServer{id, patch, reply}, reply, nil)
+}
+
+// Delete stops a server and forgets it.
+func (s *System) Delete(ctx context.Context, id string) error {
+	reply := make(chan error, 1)
+	return s.ask(ctx, s.registry, deleteServer{id, reply}, reply, nil)
+}
+
+// Start returns when the server is ready or could not be started.
+func (s *System) Start(ctx context.Context, id string) (*supervisor.View, error) {
+	c := s.fleet.Load().byID[id]
+	if c == nil {
+		return nil, notFound(id)
+	}
+	reply := make(chan error, 1)
+	if err := s.ask(ctx, c.pid, startServer{reply}, reply, c.gone); err != nil {
+		return nil, err
+	}
+	return c.view.Load(), nil
+}
+
+// Stop returns when no instance of the server runs any more.
+func (s *System) Stop(ctx context.Context, id, reason string) error {
+	c := s.fleet.Load().byID[id]
+	if c == nil {
+		return notFound(id)
+	}
+	reply := make(chan error, 1)
+	return s.ask(ctx, c.pid, stopServer{reason, reply}, reply, c.gone)
+}
+
+// ask sends a message and waits for its reply from outside of the tree.
+func (s *System) ask(ctx context.Context, pid *actor.PID, msg any, reply chan error, gone <-chan struct{}) error {
+	if s.closing.Load() {
+		return supervisor.ErrClosing
+	}
+	s.tell(pid, msg)
+	select {
+	case err := <-reply:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-gone:
+		return supervisor.ErrServerNotFound
+	case <-s.living.Done():
+		return supervisor.ErrClosing
+	}
+}
+
+// Logs returns the last n lines of a server's stderr, oldest first.
+func (s *System) Logs(id string, n int) ([]backends.LogLine, error) {
+	c := s.fleet.Load().byID[id]
+	if c == nil {
+		return nil, notFound(id)
+	}
+	return c.log.Tail(n), nil
+}
+
+// History returns finished calls of a server, those just answered included.
+func (s *System) History(ctx context.Context, id string, from uint64, limit int) ([]persistence.Event, error) {
+	if err := s.Flush(ctx); err != nil {
+		return nil, err
+	}
+	return s.opts.Store.History(id, from, limit)
+}
+
+// Flush returns when everything emitted and every call answered so far is
+// written.
+func (s *System) Flush(ctx context.Context) error {
+	reply := make(chan error, 1)
+	return s.ask(ctx, s.eventlog, flushAll{reply}, reply, nil)
+}
+
+// closeGrace is kept back from the deadline of Close for the log.
+const closeGrace = time.Second
+
+// Close ends the fleet: new calls are refused, calls in flight drain, every
+// instance is stopped, the log is written out. When ctx ends first the rest
+// is killed. The store stays open; it is the caller's.
+func (s *System) Close(ctx context.Context) error {
+	if !s.closing.CompareAndSwap(false, true) {
+		<-s.living.Done()
+		return nil
+	}
+	stopKill := context.AfterFunc(ctx, s.kill)
+	defer stopKill()
+	var stops sync.WaitGroup
+	for _, c := range s.fleet.Load().order {
+		stops.Add(1)
+		reply := make(chan error, 1)
+		s.tell(c.pid, stopServer{"shutdown", reply})
+		go func() {
+			defer stops.Done()
+			select {
+			case <-reply:
+			case <-c.gone:
+			}
+		}()
+	}
+	stops.Wait()
+	reply := make(chan error, 1)
+	s.tell(s.eventlog, flushAll{reply})
+	err := <-reply
+	s.abandon()
+	return err
+}
+
+// abandon stops the actors and ends every goroutine.
+func (s *System) abandon() {
+	s.closing.Store(true)
+	s.flushTimer.Stop()
+	s.kill()
+	s.die()
+	s.goes.Wait()
+	for _, pid := range []*actor.PID{s.registry, s.servers, s.starts, s.eventlog} {
+		s.engine.root.StopFuture(pid).Wait()
+	}
+	s.engine.system.Shutdown()
+}

@@ -1,0 +1,180 @@
+package actors
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/aabb9013/hangar/backends"
+	"github.com/aabb9013/hangar/persistence"
+	"github.com/aabb9013/hangar/supervisor"
+)
+
+// Every message between actors, grouped by receiver. Values are immutable
+// after sending. Commands are imperative, facts are in the past tense.
+
+// errPanic is what a message's asker is told when an actor panicked over it.
+var errPanic = fmt.Errorf("%w", supervisor.ErrInternal)
+
+// failMessage answers the asker of a message that cannot be handled.
+func failMessage(msg any, err error) {
+	switch m := msg.(type) {
+	case *backends.Call:
+		m.Finish(err)
+	case failable:
+		m.fail(err)
+	}
+}
+
+// To a server's actor. The call itself, *backends.Call, is the hot one: Ref →
+// server, answered by Finish.
+type (
+	// startServer: Ref → server; answered once the server is ready or the
+	// start failed.
+	startServer struct{ reply chan error }
+	// stopServer: Ref, system → server; answered once no instance runs.
+	stopServer struct {
+		reason string
+		reply  chan error
+	}
+	// retireServer: registry → server; stops the instance, then the actor.
+	retireServer struct{ reason string }
+	// changeSpec: registry → server; the spec is already durable. Answered
+	// once readers see it.
+	changeSpec struct {
+		spec  supervisor.ServerSpec
+		reply chan error
+	}
+	// cancelCall: Ref → server; the caller gave up.
+	cancelCall struct {
+		call  *backends.Call
+		cause error
+	}
+	// startGranted: starts → server; the attempt may begin.
+	startGranted struct{ epoch uint64 }
+	// instanceStarted, startFailed: start goroutine → server.
+	instanceStarted struct {
+		epoch     uint64
+		instance  backends.Instance
+		catalogue *backends.Catalogue
+		took      time.Duration
+	}
+	startFailed struct {
+		epoch uint64
+		err   error
+	}
+	// instanceEnded: the instance's watcher → server.
+	instanceEnded struct {
+		epoch uint64
+		exit  backends.Exit
+	}
+	// probeAnswered: probe goroutine → server; err nil means alive.
+	probeAnswered struct {
+		epoch uint64
+		took  time.Duration
+		err   error
+	}
+	// timerElapsed: a timer → server.
+	timerElapsed struct {
+		kind supervisor.TimerKind
+		seq  uint64
+	}
+	// slotFreed: the link's reader → server, only while calls wait for one.
+	slotFreed struct{}
+	// toolListChanged: the link's reader → server.
+	toolListChanged struct{ epoch uint64 }
+	// toolsListed: refresh goroutine → server.
+	toolsListed struct {
+		epoch uint64
+		tools []backends.Tool
+		err   error
+	}
+)
+
+func (m startServer) fail(err error) { m.reply <- err }
+func (m stopServer) fail(err error)  { m.reply <- err }
+func (m changeSpec) fail(err error)  { m.reply <- err }
+
+// To the starts actor.
+type (
+	// wantStart: server → starts; answered by startGranted in its turn.
+	wantStart struct {
+		cell  *cell
+		epoch uint64
+	}
+	// startOver: server → starts; the attempt ended, or was given up while
+	// it waited.
+	startOver struct {
+		cell  *cell
+		epoch uint64
+	}
+)
+
+// To the registry.
+type (
+	createServer struct {
+		spec  supervisor.ServerSpec
+		reply chan error
+	}
+	updateServer struct {
+		id    string
+		patch supervisor.Patch
+		reply chan error
+	}
+	deleteServer struct {
+		id    string
+		reply chan error
+	}
+	// serverSpawned: servers → registry; the cell's pid is set.
+	serverSpawned struct {
+		cell *cell
+		then func()
+	}
+	// actorGone: server → registry; the actor stopped for good.
+	actorGone struct{ cell *cell }
+	// changeCommitted: eventlog → registry.
+	changeCommitted struct {
+		apply func(err error)
+		err   error
+	}
+)
+
+func (m createServer) fail(err error) { m.reply <- err }
+func (m updateServer) fail(err error) { m.reply <- err }
+func (m deleteServer) fail(err error) { m.reply <- err }
+
+// To the servers supervisor.
+type (
+	// spawnServer: registry → servers; answered by serverSpawned.
+	spawnServer struct {
+		cell *cell
+		then func()
+	}
+)
+
+// To the eventlog.
+type (
+	// commit: anyone → eventlog; done, if set, runs in the eventlog's actor
+	// after the batch is durable and must only send a message.
+	commit struct {
+		batch persistence.Batch
+		done  func(err error)
+	}
+	// flushCalls: the call buffer's timer → eventlog.
+	flushCalls struct{}
+	// written: writer goroutine → eventlog.
+	written struct {
+		commits []commit
+		err     error
+		callErr error
+	}
+	// flushAll: system → eventlog; answered when everything sent before it
+	// is written.
+	flushAll struct{ reply chan error }
+)
+
+func (m commit) fail(err error) {
+	if m.done != nil {
+		m.done(err)
+	}
+}
+func (m flushAll) fail(err error) { m.reply <- err }

@@ -1,0 +1,142 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/aabb9013/hangar/backends"
+	"github.com/aabb9013/hangar/persistence"
+	"github.com/aabb9013/hangar/supervisor"
+)
+
+// maxResends bounds how often one call is handed over again because the
+// instance it was given to ended before the call was written to it.
+const maxResends = 8
+
+// Ref is one server seen from outside of the tree. It stays valid after the
+// server was deleted; its calls then fail with supervisor.ErrServerNotFound.
+type Ref struct{ cell *cell }
+
+// ID is the server's id.
+func (r Ref) ID() string { return r.cell.id }
+
+// View is what can be seen of the server now.
+func (r Ref) View() *supervisor.View { return r.cell.view.Load() }
+
+// Do sends the call to the server, starting it if need be, and waits for the
+// answer at most timeout. It records the call in the log. The call may be
+// released afterwards, except after supervisor.ErrCallTimeout or ErrClosing:
+// then it still belongs to the runtime and must be forgotten.
+func (r Ref) Do(c *backends.Call, timeout time.Duration) error {
+	cl := r.cell
+	began := time.Now()
+	cl.counters.LastUsed.Store(began.UnixNano())
+	cl.counters.Calls.Add(1)
+	requestBytes := len(c.Line)
+	err := cl.deliver(c, timeout)
+	took := time.Since(began)
+	cl.counters.LastUsed.Store(began.Add(took).UnixNano())
+	cl.record(c, err, began, took, requestBytes)
+	return err
+}
+
+// deliver hands the call over until it was answered or written to an
+// instance that failed it.
+func (c *cell) deliver(call *backends.Call, timeout time.Duration) error {
+	timer := borrowTimer(timeout)
+	defer returnTimer(timer)
+	for resends := 0; ; resends++ {
+		if c.sys.closing.Load() {
+			call.Err = supervisor.ErrClosing
+			return supervisor.ErrClosing
+		}
+		c.sys.tell(c.pid, call)
+		select {
+		case <-call.Done():
+		case <-timer.C:
+			err := fmt.Errorf("%w: server %q did not answer within %s", supervisor.ErrCallTimeout, c.id, timeout)
+			c.sys.tell(c.pid, cancelCall{call, err})
+			return err
+		case <-c.gone:
+			select {
+			case <-call.Done():
+			case <-time.After(goneGrace):
+				return fmt.Errorf("%w: server %q was removed: %w", supervisor.ErrClosing, c.id, supervisor.ErrServerNotFound)
+			}
+		}
+		var crash *backends.CrashError
+		if call.Err == nil || resends >= maxResends || !errors.As(call.Err, &crash) || crash.Sent {
+			return call.Err
+		}
+	}
+}
+
+// goneGrace is how long a call whose actor has stopped may still be finished
+// by its instance.
+const goneGrace = 100 * time.Millisecond
+
+// record counts the call and puts it into the log's buffer.
+func (c *cell) record(call *backends.Call, err error, began time.Time, took time.Duration, requestBytes int) {
+	rec := persistence.CallRecord{
+		Server: c.id, Start: began.UnixNano(), Duration: took, RequestBytes: requestBytes,
+	}
+	rec.CallID, rec.Tool = call.ID, call.Tool
+	switch {
+	case err != nil:
+		rec.Outcome, rec.ErrorType, rec.Error = persistence.Failed, ErrorType(err), err.Error()
+		c.counters.Failed.Add(1)
+	case call.Env.Error.Present():
+		rec.Outcome, rec.ErrorType, rec.ResultBytes = persistence.Failed, "ToolInvocationError", len(call.Answer)
+		rec.Error = "the server answered a JSON-RPC error"
+		c.counters.Failed.Add(1)
+	case call.Env.IsError:
+		rec.Outcome, rec.ErrorType, rec.ResultBytes = persistence.ToolError, "ToolError", len(call.Answer)
+		c.counters.Failed.Add(1)
+	default:
+		rec.Outcome, rec.ResultBytes = persistence.Completed, len(call.Answer)
+	}
+	if c.sys.callBuffer.Record(&rec) {
+		c.sys.flushTimer.Reset(FlushInterval)
+	}
+}
+
+// ErrorType is the contract's name of a call's error.
+func ErrorType(err error) string {
+	switch {
+	case errors.Is(err, supervisor.ErrCallTimeout):
+		return "ToolTimeoutError"
+	case errors.Is(err, supervisor.ErrServerNotFound):
+		return "McpServerNotFoundError"
+	case errors.Is(err, backends.ErrCrashed):
+		return "McpServerCrashedError"
+	case errors.Is(err, supervisor.ErrStartFailed):
+		return "McpServerStartError"
+	case errors.Is(err, supervisor.ErrCannotStart):
+		return "CannotStartMcpServerError"
+	case errors.Is(err, supervisor.ErrStopped):
+		return "McpServerNotReadyError"
+	case errors.Is(err, supervisor.ErrOverloaded):
+		return "RateLimitExceeded"
+	case errors.Is(err, supervisor.ErrClosing):
+		return "ServiceClosing"
+	case errors.Is(err, context.Canceled):
+		return "CancellationError"
+	}
+	return "ToolInvocationError"
+}
+
+var timers = sync.Pool{New: func() any { return time.NewTimer(time.Hour) }}
+
+func borrowTimer(d time.Duration) *time.Timer {
+	t := timers.Get().(*time.Timer)
+	t.Reset(d)
+	return t
+}
+
+func returnTimer(t *time.Timer) {
+	t.Stop()
+	timers.Put(t)
+}

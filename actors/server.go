@@ -1,0 +1,192 @@
+package actors
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/aabb9013/hangar/backends"
+	"github.com/aabb9013/hangar/supervisor"
+)
+
+// receive is the server's actor: it turns messages into inputs of the machine
+// and moves calls. The machine's state is the truth; there is no other.
+func (c *cell) receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *backends.Call:
+		c.onCall(m)
+	case slotFreed:
+		c.dispatch()
+	case cancelCall:
+		c.onCancel(m)
+	case startServer:
+		c.onStartServer(m)
+	case stopServer:
+		c.onStopServer(m)
+	case retireServer:
+		c.onRetire(m)
+	case changeSpec:
+		c.onChangeSpec(m)
+	case startGranted:
+		c.onGranted(m)
+	case instanceStarted:
+		c.onStarted(m)
+	case startFailed:
+		c.onStartFailed(m)
+	case instanceEnded:
+		c.onEnded(m)
+	case probeAnswered:
+		c.onProbe(m)
+	case timerElapsed:
+		c.step(supervisor.TimerFired{Kind: m.kind, Seq: m.seq, InFlight: c.inFlight(), LastUsed: c.lastUsed()})
+	case toolListChanged:
+		c.onToolListChanged(m.epoch)
+	case toolsListed:
+		c.onToolsListed(m)
+	case *actor.Started:
+		c.onActorStarted()
+	case *actor.Stopped:
+		c.onActorStopped()
+	case *actor.Stopping, *actor.Restarting:
+	default:
+		c.sys.logger.Error("unknown message", "actor", c.id, "message", fmt.Sprintf("%T", m))
+	}
+}
+
+// onActorStarted takes up what a panicked predecessor left half done.
+func (c *cell) onActorStarted() {
+	c.working = false
+	if c.machine.Live && c.instance == nil && c.attempt == nil {
+		c.step(supervisor.StartFailed{Epoch: c.machine.Epoch, Class: supervisor.FailTransient, Reason: "internal error"})
+		return
+	}
+	c.work()
+	c.dispatch()
+}
+
+// onActorStopped runs when the server was deleted, the runtime closes, or the
+// actor was given up: nothing may be left behind.
+func (c *cell) onActorStopped() {
+	for kind := range c.timers {
+		c.disarm(supervisor.TimerKind(kind))
+	}
+	err := fmt.Errorf("%w: server %q was removed", supervisor.ErrServerNotFound, c.id)
+	if c.retired == "" {
+		err = fmt.Errorf("%w: the actor of server %q was given up", supervisor.ErrInternal, c.id)
+		c.lastError = "internal error: the actor was given up"
+	}
+	c.failWaiting(err)
+	for _, reply := range c.stoppers {
+		reply <- nil
+	}
+	c.stoppers = nil
+	if c.attempt != nil && c.attempt.cancel != nil {
+		c.attempt.cancel()
+	}
+	if c.instance != nil {
+		c.instance.Kill(err)
+	}
+	close(c.gone)
+	c.sys.tell(c.sys.registry, actorGone{c})
+}
+
+// step feeds the machine and carries its effects out.
+func (c *cell) step(in supervisor.Input) {
+	m, effects := c.machine.Step(in, supervisor.Env{Now: time.Now(), Jitter: c.sys.jitter()})
+	c.machine = m
+	c.todo = append(c.todo, effects...)
+	c.work()
+}
+
+// work performs effects in order. An effect that steps again only adds to the
+// list. What is not yet done survives a panic in todo.
+func (c *cell) work() {
+	if c.working {
+		return
+	}
+	c.working = true
+	for len(c.todo) > 0 {
+		e := c.todo[0]
+		c.todo = c.todo[1:]
+		c.perform(e)
+	}
+	c.working = false
+	c.publish()
+	c.settle()
+}
+
+// settle looks for promises that the new state keeps.
+func (c *cell) settle() {
+	if c.machine.Live {
+		return
+	}
+	for _, reply := range c.stoppers {
+		reply <- nil
+	}
+	c.stoppers = nil
+	if c.retired != "" {
+		c.sys.engine.root.Stop(c.pid)
+		return
+	}
+	if c.queue.size > 0 && c.machine.Phase == supervisor.PhaseNone {
+		c.step(supervisor.StartWanted{Cause: supervisor.CauseCall})
+	}
+}
+
+func (c *cell) onStartServer(m startServer) {
+	switch {
+	case c.retired != "":
+		m.reply <- fmt.Errorf("%w: %q is being deleted", supervisor.ErrServerNotFound, c.id)
+	case c.ready():
+		m.reply <- nil
+	case len(c.starters) >= MaxWaiting:
+		m.reply <- fmt.Errorf("%w: %d starts of server %q wait", supervisor.ErrOverloaded, len(c.starters), c.id)
+	default:
+		c.starters = append(c.starters, m.reply)
+		c.step(supervisor.StartWanted{Cause: supervisor.CauseOperator})
+	}
+}
+
+func (c *cell) onStopServer(m stopServer) {
+	if len(c.stoppers) >= MaxWaiting {
+		m.reply <- fmt.Errorf("%w: %d stops of server %q wait", supervisor.ErrOverloaded, len(c.stoppers), c.id)
+		return
+	}
+	c.failWaiting(fmt.Errorf("%w: server %q, reason %s", supervisor.ErrStopped, c.id, m.reason))
+	c.stoppers = append(c.stoppers, m.reply)
+	c.step(supervisor.StopWanted{Reason: m.reason})
+}
+
+func (c *cell) onRetire(m retireServer) {
+	c.retired = m.reason
+	c.failWaiting(fmt.Errorf("%w: %q was deleted", supervisor.ErrServerNotFound, c.id))
+	c.step(supervisor.StopWanted{Reason: m.reason})
+}
+
+func (c *cell) onChangeSpec(m changeSpec) {
+	c.spec = m.spec
+	c.step(supervisor.PolicyChanged{Policy: supervisor.PolicyOf(m.spec)})
+	c.publish()
+	m.reply <- nil
+}
+
+// ready tells whether calls may go to the instance.
+func (c *cell) ready() bool {
+	return c.instance != nil && c.machine.State == supervisor.Ready && c.machine.Phase == supervisor.PhaseNone
+}
+
+func (c *cell) inFlight() int {
+	n := c.queue.size
+	if c.instance != nil {
+		n += c.instance.InFlight()
+	}
+	return n
+}
+
+func (c *cell) lastUsed() time.Time {
+	if ns := c.counters.LastUsed.Load(); ns > 0 {
+		return time.Unix(0, ns)
+	}
+	return time.Time{}
+}

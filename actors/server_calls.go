@@ -1,0 +1,92 @@
+package actors
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/aabb9013/hangar/backends"
+	"github.com/aabb9013/hangar/supervisor"
+)
+
+// onCall admits a call: at once if the server is ready and has a free slot,
+// else to the queue, which may start the server.
+func (c *cell) onCall(call *backends.Call) {
+	if c.queue.size == 0 && c.ready() && c.instance.InFlight() < c.limit() {
+		if c.send(call) {
+			return
+		}
+	}
+	switch {
+	case c.retired != "":
+		call.Finish(fmt.Errorf("%w: %q is being deleted", supervisor.ErrServerNotFound, c.id))
+	case !c.queue.push(call):
+		call.Finish(fmt.Errorf("%w: %d calls wait for server %q", supervisor.ErrOverloaded, c.queue.size, c.id))
+	default:
+		c.counters.Waiting.Store(int64(c.queue.size))
+		if c.ready() {
+			c.dispatch()
+		} else {
+			c.step(supervisor.StartWanted{Cause: supervisor.CauseCall})
+		}
+	}
+}
+
+// send hands a call to the instance; false means that the instance is gone
+// and its end is on the way as a message: the call must wait.
+func (c *cell) send(call *backends.Call) bool {
+	err := c.instance.Send(call)
+	switch {
+	case err == nil:
+		return true
+	case errors.Is(err, backends.ErrClosed):
+		return false
+	}
+	call.Finish(fmt.Errorf("%w: %w", supervisor.ErrOverloaded, err))
+	return true
+}
+
+// dispatch sends waiting calls while there are free slots.
+func (c *cell) dispatch() {
+	if c.queue.size == 0 || !c.ready() {
+		return
+	}
+	for {
+		for c.queue.size > 0 && c.instance.InFlight() < c.limit() {
+			call := c.queue.pop()
+			if !c.send(call) {
+				c.queue.push(call)
+				c.counters.Waiting.Store(int64(c.queue.size))
+				return
+			}
+		}
+		c.counters.Waiting.Store(int64(c.queue.size))
+		c.awaitsSlot.Store(c.queue.size > 0)
+		// A slot that was freed before the flag was up sent no message.
+		if c.queue.size == 0 || c.instance.InFlight() >= c.limit() {
+			return
+		}
+	}
+}
+
+func (c *cell) onCancel(m cancelCall) {
+	if c.queue.remove(m.call) {
+		c.counters.Waiting.Store(int64(c.queue.size))
+		m.call.Finish(m.cause)
+		return
+	}
+	if c.instance != nil {
+		c.instance.Cancel(m.call, m.cause)
+	}
+}
+
+// failWaiting answers everyone who waits for a running instance.
+func (c *cell) failWaiting(err error) {
+	for call := c.queue.pop(); call != nil; call = c.queue.pop() {
+		call.Finish(err)
+	}
+	c.counters.Waiting.Store(0)
+	for _, reply := range c.starters {
+		reply <- err
+	}
+	c.starters = nil
+}

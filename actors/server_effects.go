@@ -1,0 +1,140 @@
+package actors
+
+import (
+	"context"
+	"time"
+
+	"github.com/aabb9013/hangar/backends"
+	"github.com/aabb9013/hangar/supervisor"
+)
+
+const (
+	// drainGrace is how long calls in flight may finish before a stop.
+	drainGrace = 5 * time.Second
+	// probeTimeout is how long a health check may take (reference section 3).
+	probeTimeout = 5 * time.Second
+)
+
+// perform carries out one effect.
+func (c *cell) perform(effect supervisor.Effect) {
+	switch e := effect.(type) {
+	case supervisor.StartInstance:
+		c.attempt = &attempt{cell: c, epoch: e.Epoch}
+		c.sys.tell(c.sys.starts, wantStart{c, e.Epoch})
+	case supervisor.StopInstance:
+		c.stopInstance(e)
+	case supervisor.ProbeInstance:
+		c.probe(e.Epoch)
+	case supervisor.ArmTimer:
+		c.arm(e)
+	case supervisor.CancelTimer:
+		c.disarm(e.Kind)
+	case supervisor.ReleaseWaiting:
+		for _, reply := range c.starters {
+			reply <- nil
+		}
+		c.starters = nil
+		c.publish() // before the first answer, so that its reader sees the state
+		c.dispatch()
+	case supervisor.FailWaiting:
+		c.failWaiting(c.waitError(e))
+	case supervisor.Emit:
+		c.emit(e.Event)
+	}
+}
+
+func (c *cell) waitError(e supervisor.FailWaiting) error {
+	if e.GaveUp || e.RetryAfter > 0 {
+		return &supervisor.CannotStartError{Server: c.id, Reason: e.Reason, RetryAfter: e.RetryAfter}
+	}
+	return &supervisor.StartFailedError{Server: c.id, Reason: e.Reason}
+}
+
+func (c *cell) arm(e supervisor.ArmTimer) {
+	c.disarm(e.Kind)
+	c.timers[e.Kind] = time.AfterFunc(e.After, func() {
+		c.sys.tell(c.pid, timerElapsed{e.Kind, e.Seq})
+	})
+}
+
+func (c *cell) disarm(kind supervisor.TimerKind) {
+	if t := c.timers[kind]; t != nil {
+		t.Stop()
+		c.timers[kind] = nil
+	}
+}
+
+// stopInstance ends the instance, or the attempt to make one.
+func (c *cell) stopInstance(e supervisor.StopInstance) {
+	if in := c.instance; in != nil {
+		if e.Kill {
+			in.Kill(backends.ErrUnresponsive)
+			return
+		}
+		drain := time.Duration(0)
+		if e.Drain {
+			drain = drainGrace
+		}
+		c.sys.goes.Add(1)
+		go func() {
+			defer c.sys.goes.Done()
+			in.Stop(c.sys.killing, drain)
+		}()
+		return
+	}
+	a := c.attempt
+	switch {
+	case a == nil: // not begun, or its end is on the way
+	case a.cancel != nil:
+		a.cancel()
+	default:
+		c.attempt = nil
+		c.sys.tell(c.sys.starts, startOver{c, a.epoch})
+		c.step(supervisor.StartFailed{Epoch: a.epoch, Class: supervisor.FailTransient, Reason: "stopped while waiting to start"})
+	}
+}
+
+// probe asks the instance for a sign of life; any answer is one, also an
+// error answer of a server that does not know ping.
+func (c *cell) probe(epoch uint64) {
+	in := c.instance
+	if in == nil {
+		return
+	}
+	c.sys.goes.Add(1)
+	go func() {
+		defer c.sys.goes.Done()
+		ctx, cancel := context.WithTimeout(c.sys.living, probeTimeout)
+		defer cancel()
+		began := time.Now()
+		_, err := in.Request(ctx, "ping", nil)
+		if isAnswer(err) {
+			err = nil
+		}
+		c.sys.tell(c.pid, probeAnswered{epoch, time.Since(began), err})
+	}()
+}
+
+func (c *cell) onProbe(m probeAnswered) {
+	if m.epoch != c.machine.Epoch || !c.ready() {
+		return
+	}
+	check := supervisor.Check{At: time.Now(), OK: m.err == nil, Duration: m.took}
+	if m.err != nil {
+		check.Error = m.err.Error()
+	}
+	checks := append([]supervisor.Check(nil), c.checks...)
+	if len(checks) >= supervisor.MaxChecks {
+		checks = checks[1:]
+	}
+	c.checks = append(checks, check)
+	if m.err == nil {
+		c.lastSuccess = check.At
+		c.step(supervisor.ProbePassed{Epoch: m.epoch, Duration: m.took})
+		c.publish()
+		return
+	}
+	c.failedNow("health check: " + check.Error)
+	c.step(supervisor.ProbeFailed{Epoch: m.epoch, Reason: check.Error})
+	c.publish()
+}

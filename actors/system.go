@@ -1,0 +1,252 @@
+package actors
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/aabb9013/hangar/backends"
+	"github.com/aabb9013/hangar/persistence"
+	"github.com/aabb9013/hangar/supervisor"
+)
+
+// Kinds of documents in the store.
+const (
+	docServer = "server" // a spec made by API
+	docTools  = "tools"  // the last catalogue of a server
+)
+
+// Options of a System. Store and Backends are required.
+type Options struct {
+	Store    persistence.Store
+	Backends map[supervisor.Mode]backends.Backend
+	Logger   *slog.Logger
+	// MaxParallelStarts bounds the start attempts that run at once.
+	MaxParallelStarts int
+	RunTag            string
+	RunID             uint64
+	Client            backends.ClientInfo
+	// Specs are the servers of the configuration file; they win over servers
+	// made by API with the same id.
+	Specs []supervisor.ServerSpec
+}
+
+// System is the running supervision tree. Its methods are safe for concurrent
+// use.
+type System struct {
+	opts       Options
+	logger     *slog.Logger
+	engine     *engine
+	callBuffer *persistence.CallBuffer
+	flushTimer *time.Timer
+
+	eventlog, registry, starts, servers *actor.PID
+
+	fleet    atomic.Pointer[fleet]
+	version  atomic.Uint64 // of the fleet: servers and tools
+	starting atomic.Int64
+	lostLog  atomic.Uint64 // call records the store refused
+	logOnce  atomic.Int64  // unix s of the last complaint about that
+
+	closing atomic.Bool
+	living  context.Context // ends when the system is closed
+	die     context.CancelFunc
+	killing context.Context // ends when stops must not wait any more
+	kill    context.CancelFunc
+	goes    sync.WaitGroup // start, stop, probe and refresh goroutines
+}
+
+// fleet is the registry's snapshot for readers; it is immutable.
+type fleet struct {
+	byID  map[string]*cell
+	order []*cell
+}
+
+// New restores the servers of the store, registers those of the
+// configuration, and starts the tree. All servers are cold.
+func New(opts Options) (*System, error) {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.MaxParallelStarts <= 0 {
+		opts.MaxParallelStarts = DefaultParallelStarts()
+	}
+	s := &System{opts: opts, logger: opts.Logger, callBuffer: persistence.NewCallBuffer(0)}
+	s.living, s.die = context.WithCancel(context.Background())
+	s.killing, s.kill = context.WithCancel(context.Background())
+	s.fleet.Store(&fleet{byID: map[string]*cell{}})
+	restored, err := s.restore()
+	if err != nil {
+		return nil, err
+	}
+	s.engine = newEngine(opts.Logger, s.actorFailed)
+	s.spawnTree()
+	s.flushTimer = time.AfterFunc(time.Hour, func() { s.tell(s.eventlog, flushCalls{}) })
+	s.flushTimer.Stop()
+	reply := make(chan error, 1)
+	s.tell(s.registry, loadServers{restored, reply})
+	if err := <-reply; err != nil {
+		s.abandon()
+		return nil, fmt.Errorf("cannot start the fleet: %w", err)
+	}
+	return s, nil
+}
+
+func (s *System) spawnTree() {
+	log := &eventLog{sys: s, store: s.opts.Store}
+	reg := &registry{sys: s, busy: make(map[string]bool)}
+	st := newStarts(s, s.opts.MaxParallelStarts)
+	spawn := func(name string, receive func(actor.Context)) *actor.PID {
+		pid, err := s.engine.root.SpawnNamed(s.engine.props(name, func() func(actor.Context) { return receive }), name)
+		if err != nil {
+			panic("actors: " + err.Error()) // names are ours and used once
+		}
+		return pid
+	}
+	s.eventlog = spawn("eventlog", log.receive)
+	s.starts = spawn("starts", st.receive)
+	s.servers = spawn("servers", s.receiveServers)
+	s.registry = spawn("registry", reg.receive)
+}
+
+// receiveServers is the parent of every server's actor.
+func (s *System) receiveServers(ctx actor.Context) {
+	if m, ok := ctx.Message().(spawnServer); ok {
+		name := fmt.Sprintf("server/%d/%s", m.cell.seq, m.cell.id)
+		pid, err := ctx.SpawnNamed(s.engine.props(m.cell.id, func() func(actor.Context) {
+			return m.cell.receive
+		}), name)
+		if err != nil {
+			s.logger.Error("actor not spawned", "server", m.cell.id, "err", err)
+		}
+		m.cell.pid = pid
+		s.tell(s.registry, serverSpawned(m))
+	}
+}
+
+// restore reads the specs made by API and every known tool catalogue.
+func (s *System) restore() ([]*cell, error) {
+	docs, err := s.opts.Store.Docs(docServer)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the servers from the store: %w", err)
+	}
+	catalogues, err := s.restoreCatalogues()
+	if err != nil {
+		return nil, err
+	}
+	configured := make(map[string]bool, len(s.opts.Specs))
+	var cells []*cell
+	for _, spec := range s.opts.Specs {
+		configured[spec.ID] = true
+		cells = append(cells, newCell(s, uint64(len(cells)+1), spec, catalogues[spec.ID]))
+	}
+	stored := make([]serverDoc, 0, len(docs))
+	for _, d := range docs {
+		var doc serverDoc
+		if err := json.Unmarshal(d.Body, &doc); err != nil {
+			return nil, fmt.Errorf("cannot read server %q from the store: %w", d.ID, err)
+		}
+		stored = append(stored, doc)
+	}
+	sortBySeq(stored)
+	for _, doc := range stored {
+		if configured[doc.Spec.ID] {
+			s.logger.Warn("the configuration file replaces a server made by API", "server", doc.Spec.ID)
+			continue
+		}
+		seq := max(doc.Seq, uint64(len(cells)+1))
+		if n := len(cells); n > 0 {
+			seq = max(seq, cells[n-1].seq+1)
+		}
+		cells = append(cells, newCell(s, seq, doc.Spec.WithDefaults(), catalogues[doc.Spec.ID]))
+	}
+	return cells, nil
+}
+
+func (s *System) restoreCatalogues() (map[string]*backends.Catalogue, error) {
+	docs, err := s.opts.Store.Docs(docTools)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the tool lists from the store: %w", err)
+	}
+	catalogues := make(map[string]*backends.Catalogue, len(docs))
+	for _, d := range docs {
+		var cat backends.Catalogue
+		if err := json.Unmarshal(d.Body, &cat); err != nil {
+			// A list is only a cache: the server tells it again at its start.
+			s.logger.Warn("a kept tool list is unreadable", "server", d.ID, "err", err)
+			continue
+		}
+		catalogues[d.ID] = &cat
+	}
+	return catalogues, nil
+}
+
+func (s *System) tell(pid *actor.PID, msg any) { s.engine.root.Send(pid, msg) }
+
+func (s *System) jitter() float64 { return rand.Float64() }
+
+func (s *System) fleetChanged() { s.version.Add(1) }
+
+// record is the store's form of an event.
+func (s *System) record(e supervisor.Event) persistence.Event {
+	data := make(map[string]any, len(e.Data)+2)
+	for k, v := range e.Data {
+		data[k] = v
+	}
+	if e.Server != "" {
+		data["mcp_server_id"] = e.Server
+	}
+	if e.Epoch != 0 {
+		data["epoch"] = e.Epoch
+	}
+	body, err := json.Marshal(data)
+	if err != nil {
+		body = []byte(`{}`)
+		s.logger.Error("event without data", "kind", e.Kind, "err", err)
+	}
+	if e.At.IsZero() {
+		e.At = time.Now()
+	}
+	return persistence.Event{Stream: e.Server, Kind: string(e.Kind), At: e.At, Data: body}
+}
+
+// emit sends an event to the log and tells the operator.
+func (s *System) emit(e supervisor.Event) {
+	s.logger.Log(context.Background(), eventLevel(e.Kind), string(e.Kind), "server", e.Server, "epoch", e.Epoch, "data", e.Data)
+	s.tell(s.eventlog, commit{batch: persistence.Batch{Events: []persistence.Event{s.record(e)}}})
+}
+
+func eventLevel(kind supervisor.EventKind) slog.Level {
+	switch kind {
+	case supervisor.ServerCrashed, supervisor.ServerStartFailed, supervisor.ServerDegraded, supervisor.HealthCheckFailed:
+		return slog.LevelWarn
+	case supervisor.ServerGaveUp, supervisor.ActorRestarted:
+		return slog.LevelError
+	case supervisor.HealthCheckPassed, supervisor.ServerStateChanged:
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
+}
+
+// actorFailed is told of every panic of an actor.
+func (s *System) actorFailed(id string, reason any, gaveUp bool) {
+	s.emit(supervisor.Event{Kind: supervisor.ActorRestarted, Data: map[string]any{
+		"actor": id, "reason": fmt.Sprint(reason), "gave_up": gaveUp,
+	}})
+}
+
+// callLogFailed complains at most once in ten seconds.
+func (s *System) callLogFailed(err error) {
+	now := time.Now().Unix()
+	last := s.logOnce.Load()
+	if now-last >= 10 && s.logOnce.CompareAndSwap(last, now) {
+		s.logger.Error("call records not written", "err", err)
+	}
+}

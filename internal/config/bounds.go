@@ -1,0 +1,122 @@
+package config
+
+import (
+	"bytes"
+	"io"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Bounds of a file. They hold an answer to hostile input under 100 ms and far
+// above any real file: 10,000 short server definitions fit.
+const (
+	maxFileBytes = 1 << 20
+	// maxSeparators bounds the characters that can begin a value or a
+	// comment, counted before the YAML parser sees the text: its time goes
+	// with them, not with the bytes.
+	maxSeparators = 100_000
+	// maxDirectives: the parser compares every %TAG line with all others.
+	maxDirectives = 16
+	// maxNodes, maxDepth and maxExpanded bound the tree as it is read,
+	// every alias counted as often as it is used.
+	maxNodes    = 100_000
+	maxDepth    = 64
+	maxExpanded = 4 << 20
+	maxServers  = 10_000
+)
+
+var byteOrderMark = []byte("\xEF\xBB\xBF")
+
+// checkText refuses text that would cost the parser too much.
+func checkText(c *collector, data []byte) bool {
+	if len(data) > maxFileBytes {
+		c.fault(position{}, nil, "the file is larger than %d bytes", maxFileBytes)
+		return false
+	}
+	separators, directives, line := 0, 0, 1
+	for i, b := range data {
+		switch b {
+		case '\n':
+			line++
+		case ':', ',', '[', '{', '#', '&', '*', '!', '|', '>':
+			separators++
+		case '-', '?':
+			if i+1 == len(data) || data[i+1] == ' ' || data[i+1] == '\n' || data[i+1] == '\t' {
+				separators++
+			}
+		case '%':
+			if i == 0 || data[i-1] == '\n' {
+				directives++
+			}
+		}
+		if separators > maxSeparators || directives > maxDirectives {
+			c.fault(position{line: line}, nil, "the file has more than %d YAML separators or %d directives up to here", maxSeparators, maxDirectives)
+			return false
+		}
+	}
+	return true
+}
+
+// expansion counts the tree as a decoder walks it, following aliases. An
+// alias that contains itself runs into the depth bound.
+type expansion struct {
+	c            *collector
+	nodes, bytes int
+}
+
+func checkExpansion(c *collector, root *yaml.Node) bool {
+	e := expansion{c: c}
+	return e.walk(root, 0)
+}
+
+func (e *expansion) walk(n *yaml.Node, depth int) bool {
+	at := positionOf(n)
+	for n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	e.nodes++
+	e.bytes += len(n.Value)
+	switch {
+	case depth > maxDepth:
+		e.c.fault(at, nil, "values are nested deeper than %d levels", maxDepth)
+		return false
+	case e.nodes > maxNodes:
+		e.c.fault(at, nil, "the file has more than %d values once its aliases are followed", maxNodes)
+		return false
+	case e.bytes > maxExpanded:
+		e.c.fault(at, nil, "the file has more than %d bytes of text once its aliases are followed", maxExpanded)
+		return false
+	}
+	for _, child := range n.Content {
+		if !e.walk(child, depth+1) {
+			return false
+		}
+	}
+	return true
+}
+
+// lineReader hands out one line at a time and so knows, when the parser gives
+// up, how far it has read: many of its errors carry a wrong line or none.
+type lineReader struct {
+	rest  []byte
+	lines int
+}
+
+// Read implements io.Reader.
+func (r *lineReader) Read(p []byte) (int, error) {
+	if len(r.rest) == 0 {
+		return 0, io.EOF
+	}
+	end := bytes.IndexByte(r.rest, '\n') + 1
+	if end == 0 {
+		end = len(r.rest)
+	}
+	if end <= len(p) {
+		r.lines++
+	} else {
+		end = len(p)
+	}
+	n := copy(p, r.rest[:end])
+	r.rest = r.rest[n:]
+	return n, nil
+}

@@ -1,0 +1,126 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"strings"
+
+	"github.com/aabb9013/hangar/supervisor"
+	"gopkg.in/yaml.v3"
+)
+
+// StrictVariable, set to 1, true, yes or on, makes unknown keys faults.
+const StrictVariable = "HANGAR_CONFIG_STRICT"
+
+// Config is a file that was accepted. It is a value nobody changes; what is
+// not in the file has its default.
+type Config struct {
+	Path string
+	// Servers has the spec of every server in file order, of all modes:
+	// Unsupported says which of them this version cannot host.
+	Servers []supervisor.ServerSpec
+	// Definitions has the same servers as the file has them, same index.
+	Definitions []Server
+	Groups      []Group
+
+	Execution     Execution
+	Discovery     Discovery
+	Retry         Retry
+	EventStore    EventStore
+	Logging       Logging
+	Health        Health
+	Observability Observability
+	Auth          Auth
+	ConfigReload  ConfigReload
+	Truncation    Truncation
+	HotLoading    HotLoading
+	RateLimit     RateLimit
+	Persistence   Persistence
+	Approvals     Approvals
+
+	all      *file
+	warnings Faults
+}
+
+// Load reads the file at path. A file that cannot be read is ErrUnreadable;
+// one with mistakes is Faults, all of them, with ErrInvalid in the chain.
+// getenv answers ${VAR} and StrictVariable; nil stands for an empty
+// environment.
+func Load(path string, getenv func(string) (string, bool)) (*Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
+	return Parse(path, data, getenv)
+}
+
+// Parse is Load for text in hand; name stands for the file in the faults.
+func Parse(name string, data []byte, getenv func(string) (string, bool)) (*Config, error) {
+	c := &collector{file: name}
+	doc := parse(c, data, getenv)
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	cfg := &Config{
+		Path: name, Servers: doc.Servers.specs, Definitions: doc.Servers.servers, Groups: doc.Servers.groups,
+		Execution: doc.Execution, Discovery: doc.Discovery, Retry: doc.Retry, EventStore: doc.EventStore,
+		Logging: doc.Logging, Health: doc.Health, Observability: doc.Observability, Auth: doc.Auth,
+		ConfigReload: doc.ConfigReload, Truncation: doc.Truncation, HotLoading: doc.HotLoading,
+		RateLimit: doc.RateLimit, Persistence: doc.Persistence, Approvals: doc.Approvals,
+		all: doc,
+	}
+	warnWithoutEffect(c, doc)
+	c.warnings.sort()
+	cfg.warnings = c.warnings
+	return cfg, nil
+}
+
+// parse passes the text through the gates of the package comment.
+func parse(c *collector, data []byte, getenv func(string) (string, bool)) *file {
+	if !checkText(c, data) {
+		return nil
+	}
+	root := parseYAML(c, data)
+	if root == nil {
+		return nil
+	}
+	t := tree{c: c, getenv: getenv, fromEnv: make(map[*yaml.Node]bool), broken: make(map[*yaml.Node]bool)}
+	if !t.check(root, nil, 0) || !checkExpansion(c, root) {
+		return nil
+	}
+	d := decoder{
+		collector: c, strict: strict(getenv), fromEnv: t.fromEnv, broken: t.broken,
+		plans: make(map[reflect.Type]*plan),
+	}
+	doc := new(file)
+	v := reflect.ValueOf(doc).Elem()
+	d.setDefaults(v)
+	d.section(root, v, nil)
+	if doc.at.line > 0 && len(doc.Servers.servers)+len(doc.Servers.groups) == 0 && !doc.Discovery.Enabled && !doc.bad("mcp_servers") {
+		c.fault(doc.where("mcp_servers"), nil, "no servers: mcp_servers is missing or empty, and discovery is not enabled")
+	}
+	return doc
+}
+
+func strict(getenv func(string) (string, bool)) bool {
+	if getenv == nil {
+		return false
+	}
+	value, _ := getenv(StrictVariable)
+	switch strings.ToLower(strings.TrimSpace(value)) {
+	case "1", "true", "yes", "on":
+		return true
+	}
+	return false
+}
+
+// Warnings lists what the user should know and what did not refuse the file:
+// unknown keys, and keys without effect. Sorted by line.
+func (c *Config) Warnings() []Fault { return c.warnings }

@@ -1,0 +1,25 @@
+// Package config reads the configuration file: YAML text in, server specs and
+// typed sections out, or every mistake of the file at once.
+//
+// The file is MCP Hangar's, with a few keys of our own (cwd, start_timeout_s,
+// restart, execution.max_parallel_starts). A file passes five gates, in this
+// order, so that hostile input is refused before it costs anything:
+//
+//	text       size and number of separators      bounds.go
+//	syntax     one YAML document                  syntax.go
+//	tree       duplicate keys, tags, ${VAR}       tree.go, interpolate.go
+//	expansion  nodes, depth, bytes with aliases   bounds.go
+//	schema     types, ranges, unknown keys        decode.go, sections*.go
+//
+// The schema is the struct tags of the section types and nothing else: key,
+// default, bounds and allowed words stand there once (plan.go reads them).
+//
+// Three outcomes must not be confused. A Fault refuses the file. A Warning is
+// told and the file is used. Config.Unsupported lists what is valid in the
+// contract but not built in this version: a caller must refuse to start with
+// it, because a switched-on feature that is silently absent (authentication,
+// say) is worse than no start.
+//
+// Values never appear in the text of a fault when their key is sensitive or
+// when they came out of the environment.
+package config

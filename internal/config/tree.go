@@ -1,0 +1,195 @@
+package config
+
+import (
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// tree checks the document as it is written, each value once and aliases not
+// followed: keys, duplicates, tags and ${VAR}.
+type tree struct {
+	c      *collector
+	getenv func(string) (string, bool)
+	// fromEnv has every scalar whose text came, even in part, from
+	// interpolation: it may be a secret, and its type is what it is used as.
+	fromEnv map[*yaml.Node]bool
+	// broken has the scalars that already have a fault; nothing more is
+	// said about them.
+	broken map[*yaml.Node]bool
+	added  int // bytes interpolation has produced
+}
+
+// coreTags are the tags a file may write out. Others name types of some
+// program (!!python/object) and mean nothing here.
+var coreTags = map[string]bool{
+	"!!str": true, "!!int": true, "!!float": true, "!!bool": true, "!!null": true,
+	"!!map": true, "!!seq": true, "!!merge": true, "!!timestamp": true,
+}
+
+func (t *tree) check(n *yaml.Node, p *path, depth int) bool {
+	if depth > maxDepth {
+		t.c.fault(positionOf(n), p.short(), "values are nested deeper than %d levels", maxDepth)
+		return false
+	}
+	if n.Kind == yaml.AliasNode {
+		return true
+	}
+	if n.Style&yaml.TaggedStyle != 0 && !coreTags[n.ShortTag()] {
+		t.c.fault(positionOf(n), p, "YAML tags of a program's own are not allowed; remove the tag or quote a text that begins with !")
+		n.Tag, n.Style = "", n.Style&^yaml.TaggedStyle
+	}
+	switch n.Kind {
+	case yaml.ScalarNode:
+		t.interpolate(n, p)
+	case yaml.SequenceNode:
+		for i, item := range n.Content {
+			if !t.check(item, p.item(i), depth+1) {
+				return false
+			}
+		}
+	case yaml.MappingNode:
+		return t.checkMapping(n, p, depth)
+	}
+	return true
+}
+
+func (t *tree) checkMapping(n *yaml.Node, p *path, depth int) bool {
+	seen := make(map[string]int, len(n.Content)/2)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		if key.Kind != yaml.ScalarNode {
+			t.c.fault(positionOf(key), p, "a key must be a plain text")
+			continue
+		}
+		child := p.child(key.Value)
+		if isMerge(key) {
+			if !mergeable(value) {
+				t.c.fault(positionOf(value), child, "the merge key << takes an alias of a map, or a list of them")
+				value.Kind, value.Tag, value.Value, value.Content = yaml.ScalarNode, "!!null", "", nil
+				continue
+			}
+		} else if first, twice := seen[key.Value]; twice {
+			t.c.fault(positionOf(key), child, "the key is already set in line %d", first)
+			continue
+		} else {
+			seen[key.Value] = key.Line
+		}
+		if !t.check(value, child, depth+1) {
+			return false
+		}
+	}
+	return true
+}
+
+func isMerge(key *yaml.Node) bool { return key.Kind == yaml.ScalarNode && key.ShortTag() == "!!merge" }
+
+// mergeable: a map, or a list of maps, aliased or in place.
+func mergeable(n *yaml.Node) bool {
+	switch n = follow(n); n.Kind {
+	case yaml.MappingNode:
+		return true
+	case yaml.SequenceNode:
+		for _, item := range n.Content {
+			if follow(item).Kind != yaml.MappingNode {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
+
+// pair is one entry of a mapping, merge keys resolved.
+type pair struct {
+	key   string
+	at    position
+	value *yaml.Node
+}
+
+// pairs lists a mapping in file order. Its own keys win over merged ones, and
+// of several merged maps the first wins. A duplicate key was told by tree
+// already; its first value counts.
+func pairs(n *yaml.Node) []pair {
+	list := make([]pair, 0, len(n.Content)/2)
+	var seen map[string]bool
+	if len(n.Content) > 2 {
+		seen = make(map[string]bool, len(n.Content)/2)
+	}
+	return addPairs(list, seen, n)
+}
+
+func addPairs(list []pair, seen map[string]bool, n *yaml.Node) []pair {
+	var merges []*yaml.Node
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		switch {
+		case key.Kind != yaml.ScalarNode || seen[key.Value]:
+		case isMerge(key):
+			merges = append(merges, follow(value))
+		default:
+			if seen != nil {
+				seen[key.Value] = true
+			}
+			list = append(list, pair{key: key.Value, at: positionOf(key), value: follow(value)})
+		}
+	}
+	for _, m := range merges {
+		if seen == nil {
+			seen = make(map[string]bool)
+			for _, p := range list {
+				seen[p.key] = true
+			}
+		}
+		if m.Kind == yaml.MappingNode {
+			list = addPairs(list, seen, m)
+			continue
+		}
+		for _, item := range m.Content {
+			list = addPairs(list, seen, follow(item))
+		}
+	}
+	return list
+}
+
+// short cuts a path that is too deep to print to its first steps.
+func (p *path) short() *path {
+	depth := 0
+	for q := p; q != nil; q = q.parent {
+		depth++
+	}
+	for ; depth > 6; depth-- {
+		p = p.parent
+	}
+	return p
+}
+
+// nameOf says what kind of value a node is.
+func nameOf(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "a map"
+	case yaml.SequenceNode:
+		return "a list"
+	}
+	switch n.ShortTag() {
+	case "!!null":
+		return "nothing"
+	case "!!int":
+		return "a whole number"
+	case "!!float":
+		return "a number"
+	case "!!bool":
+		return "true or false"
+	}
+	return "a text"
+}
+
+// hasText reports whether a scalar is text by YAML's rules.
+func hasText(n *yaml.Node) bool {
+	if n.Kind != yaml.ScalarNode {
+		return false
+	}
+	tag := n.ShortTag()
+	return tag == "!!str" || tag == "!!timestamp" || strings.HasPrefix(tag, "!!merge")
+}

@@ -1,0 +1,65 @@
+// Package supervisor decides: when an instance of a server is started,
+// stopped, probed, restarted or given up. It has no goroutine, no clock, no
+// I/O and no logger. Time and randomness come in with [Env], facts and wishes
+// with an [Input], and [Machine.Step] answers with the next [Machine] and the
+// [Effect] list the shell carries out in order:
+//
+//	machine, effects := machine.Step(input, supervisor.Env{Now: now, Jitter: random})
+//
+// A Machine is a value. Step never changes the one it is called on, so a shell
+// may keep an old Machine for a dump or a test without copying it.
+//
+// # States
+//
+// Every edge that Step may take; [Legal] is the same table as a function:
+//
+//	cold ---------> initializing  a call or an operator wants the server
+//	initializing -> ready         it shook hands and listed its tools
+//	             -> dead          the start failed
+//	             -> degraded      the start failed, the limit of failures in a row is reached
+//	             -> cold          stopped before it was ready
+//	ready --------> degraded      it answers no probe any more
+//	             -> dead          it crashed
+//	             -> cold          stopped, idle, or exited by itself without a failure
+//	degraded -----> initializing  a restart is due, or a call after the hold-off
+//	             -> cold          stopped
+//	             -> dead          unresponsive and not to be restarted, or given up
+//	dead ---------> initializing  a restart is due, or a call or an operator wants the server
+//	             -> cold          stopped: nothing is to be restarted
+//	             -> degraded      part of the contract's table, not taken by Step
+//
+// A phase refines a state. Stopping: the instance is being ended. Backoff: a
+// restart has a date, [Machine.NextRetryAt], and the Retry timer is armed for
+// it. Gave up: the restarts of the policy's period are used up.
+//
+// # One epoch, one instance
+//
+// Every start attempt has an epoch. A fact that carries another epoch than the
+// machine's, or comes when that epoch has ended, changes nothing; the same
+// holds for a timer whose number is not the armed one. An instance that was
+// ready ends in exactly one event: McpServerStopped if the end was wanted
+// (stop, idle, exit without failure), McpServerCrashed otherwise.
+//
+// # Who starts again
+//
+// A start that a call or an operator asked for and that fails is not repeated
+// by itself, unless the server is permanent: the callers have their answer and
+// the next call tries again. A recovery, the start after a crash or after a
+// run of failed probes, does repeat: the first restart of a streak at once,
+// those after it with exponential, capped, jittered delays, and no more than
+// [Policy.MaxRestarts] in [Policy.Period]. One more and the machine gives up
+// until the window has slid, for a call, or until an operator starts it.
+// Permanent failures are never repeated. Resource failures are, and count
+// neither as failures of the server nor against its budget.
+//
+// A call in backoff waits while the server is dead and is refused while it is
+// degraded. A degraded server without a restart planned holds calls off until
+// NextRetryAt: without that, every call would pay for one more failing start.
+//
+// # What is forgotten
+//
+// Failures and the streak are forgotten when the instance was ready for
+// [Policy.StableAfter], when it ended in the wanted way, and when an operator
+// starts it. The restart window slides by itself; only an operator's start
+// empties it.
+package supervisor

@@ -1,0 +1,63 @@
+package supervisor
+
+import "time"
+
+// BudgetUsed returns how many automatic restarts of the last Period count
+// against MaxRestarts at now.
+func (m Machine) BudgetUsed(now time.Time) int {
+	used := 0
+	for _, at := range m.Restarts {
+		if m.inWindow(at, now) {
+			used++
+		}
+	}
+	return used
+}
+
+// inWindow: a restart leaves the window when exactly Period has passed, so any
+// stretch shorter than Period holds at most MaxRestarts of them.
+func (m Machine) inWindow(at, now time.Time) bool { return now.Sub(at) < m.Policy.Period }
+
+func (m Machine) hasBudget(now time.Time) bool { return m.BudgetUsed(now) < m.Policy.MaxRestarts }
+
+// budgetIn is the time until the window has room for one restart; 0 if it has
+// room now, or never will.
+func (m Machine) budgetIn(now time.Time) time.Duration {
+	if m.Policy.MaxRestarts <= 0 || m.hasBudget(now) {
+		return 0
+	}
+	// Of a full window the oldest of the newest MaxRestarts must leave.
+	oldest := m.Restarts[len(m.Restarts)-m.Policy.MaxRestarts]
+	return max(m.Policy.Period-now.Sub(oldest), 0)
+}
+
+// counted returns the window with a restart at now: a new slice, because the
+// old machine keeps its own, without what slid out, and so never longer than
+// MaxRestarts plus one.
+func (m Machine) counted(now time.Time) []time.Time {
+	window := make([]time.Time, 0, m.BudgetUsed(now)+1)
+	for _, at := range m.Restarts {
+		if m.inWindow(at, now) {
+			window = append(window, at)
+		}
+	}
+	return newest(append(window, now), m.Policy.MaxRestarts+1)
+}
+
+// uncount takes the last restart back if there was one for this attempt. The
+// capacity goes with it, so that nothing appended later meets the old slice.
+func uncount(restarts []time.Time, was bool) []time.Time {
+	n := len(restarts)
+	if !was || n == 0 {
+		return restarts
+	}
+	return restarts[: n-1 : n-1]
+}
+
+// newest keeps the last n: the older ones cannot change whether there is room.
+func newest(restarts []time.Time, n int) []time.Time {
+	if n = max(n, 0); len(restarts) > n {
+		return restarts[len(restarts)-n:]
+	}
+	return restarts
+}

@@ -1,0 +1,39 @@
+package supervisor
+
+import "time"
+
+// probeElapsed asks for a sign of life, unless the instance gave one since the
+// last probe: answered calls are as good as an answered probe.
+func (s *step) probeElapsed(lastReply time.Time) {
+	if s.env.Now.Sub(lastReply) < s.m.Policy.ProbeInterval {
+		s.m.ProbeMisses = 0
+		s.arm(TimerProbe, s.m.Policy.ProbeInterval)
+		return
+	}
+	s.do(ProbeInstance{Epoch: s.m.Epoch})
+}
+
+func (s *step) probePassed(took time.Duration) {
+	s.m.ProbeMisses = 0
+	s.emit(HealthCheckPassed, map[string]any{"duration_ms": milliseconds(took)})
+	s.arm(TimerProbe, s.m.Policy.ProbeInterval)
+}
+
+// probeFailed counts a missed answer. At the limit the instance is degraded
+// and killed at once: one that answers no probe will not drain either.
+func (s *step) probeFailed(reason string) {
+	s.m.ProbeMisses++
+	s.emit(HealthCheckFailed, map[string]any{
+		"consecutive_failures": s.m.ProbeMisses,
+		"error_message":        reason,
+	})
+	if s.m.ProbeMisses < s.m.Policy.MaxFailures {
+		s.arm(TimerProbe, s.m.Policy.ProbeInterval)
+		return
+	}
+	s.m.Failures++
+	s.emitDegraded(s.m.ProbeMisses, reason)
+	s.become(Degraded)
+	s.stop(StopInstance{Epoch: s.m.Epoch, Reason: reasonUnresponsive, Kill: true})
+	s.m.Recovering = true // a restart follows, unless somebody stops the server now
+}

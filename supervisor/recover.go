@@ -1,0 +1,54 @@
+package supervisor
+
+// recover restarts a server whose instance ended without anybody wanting it:
+// the first time of a streak at once, later after a delay, and not at all when
+// the budget is used up.
+func (s *step) recover(reason string) {
+	if !s.m.hasBudget(s.env.Now) {
+		s.giveUp(reason)
+		return
+	}
+	delay := s.nextDelay(0)
+	if delay == 0 {
+		s.restart()
+		return
+	}
+	s.backOff(delay)
+	if s.m.State == Degraded {
+		// Calls are refused from here on, so those that wait are answered too.
+		s.do(FailWaiting{Reason: reason, RetryAfter: delay})
+	}
+}
+
+// retry carries out a planned restart. The budget was there when it was
+// planned, but a new policy may have taken it away.
+func (s *step) retry() {
+	if !s.m.hasBudget(s.env.Now) {
+		s.giveUp(reasonBudget)
+		return
+	}
+	s.restart()
+}
+
+// restart is an automatic start: the only kind that counts.
+func (s *step) restart() {
+	s.m.Restarts = s.m.counted(s.env.Now)
+	s.start()
+	s.m.Recovering = true
+}
+
+// giveUp leaves the server dead until a call after the window has slid, or an
+// operator, starts it. Waiting calls are answered: no restart is planned that
+// they could wait for.
+func (s *step) giveUp(reason string) {
+	s.cancel(TimerRetry)
+	s.endEpoch()
+	s.become(Dead)
+	s.m.Phase = PhaseGaveUp
+	s.emit(ServerGaveUp, map[string]any{
+		"restarts": s.m.BudgetUsed(s.env.Now),
+		"period_s": s.m.Policy.Period.Seconds(),
+		"reason":   reason,
+	})
+	s.do(FailWaiting{Reason: reason, RetryAfter: s.m.RetryIn(s.env.Now), GaveUp: true})
+}

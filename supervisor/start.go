@@ -1,0 +1,125 @@
+package supervisor
+
+import "time"
+
+// startWanted handles a wish for a running instance. Without an instance it
+// starts one, unless the wish must wait or is refused; with one it joins what
+// is under way: single flight.
+func (s *step) startWanted(cause Cause) {
+	if s.m.Live {
+		// Only a stop in progress needs to remember the wish. An operator's
+		// start is the stronger one: it also resets the counters.
+		if s.m.Phase == PhaseStopping && s.m.StartAfter != CauseOperator {
+			s.m.StartAfter = cause
+		}
+		return
+	}
+	if cause == CauseOperator {
+		s.forget()
+		s.m.Restarts = nil
+		s.start()
+		return
+	}
+	s.startForCall()
+}
+
+// startForCall starts the server for a call. Such a start is no automatic
+// restart and costs no budget, but it must not be a way around the hold-off of
+// a degraded server or around giving up.
+func (s *step) startForCall() {
+	wait := s.m.RetryIn(s.env.Now)
+	switch {
+	case s.m.Phase == PhaseGaveUp && !s.m.hasBudget(s.env.Now):
+		s.do(FailWaiting{Reason: reasonGaveUp, RetryAfter: wait, GaveUp: true})
+	case s.m.State == Degraded && wait > 0:
+		s.do(FailWaiting{Reason: reasonDegraded, RetryAfter: wait})
+	case s.m.State == Degraded && s.m.Phase == PhaseBackoff:
+		s.retry() // it is due; its timer is only late
+	case s.m.Phase == PhaseBackoff:
+		// Dead: the call waits for the planned restart, which is near.
+	default:
+		s.start()
+	}
+}
+
+// start begins the attempt of a new epoch. The instance of the old one is gone.
+func (s *step) start() {
+	s.cancel(TimerRetry)
+	s.m.Epoch++
+	s.m.Live = true
+	s.m.Recovering = false
+	s.m.Phase = PhaseNone
+	s.m.NextRetryAt = time.Time{}
+	s.m.StopReason = ""
+	s.m.StartAfter = 0
+	s.m.ProbeMisses = 0
+	s.become(Initializing)
+	s.do(StartInstance{Epoch: s.m.Epoch})
+}
+
+func (s *step) started(in Started) {
+	s.m.Recovering = false
+	s.m.ReadySince = s.env.Now
+	if s.m.Policy.StableAfter <= 0 {
+		s.forget()
+	}
+	s.emit(ServerStarted, map[string]any{
+		"tools_count":         in.Tools,
+		"startup_duration_ms": milliseconds(in.Duration),
+	})
+	s.become(Ready)
+	s.do(ReleaseWaiting{})
+	s.arm(TimerProbe, s.m.Policy.ProbeInterval)
+	s.arm(TimerIdle, s.m.Policy.IdleTTL)
+	s.arm(TimerStable, s.m.Policy.StableAfter)
+}
+
+// startFailed decides about a failed attempt that nobody had stopped. Its
+// callers are answered in every case; what differs is whether the machine
+// tries again by itself.
+func (s *step) startFailed(class FailureClass, reason string) {
+	recovering := s.m.Recovering
+	s.endEpoch()
+	s.emit(ServerStartFailed, map[string]any{"reason": reason, "class": class.String()})
+	if class == FailResource {
+		// The node was short of something: no fault of the server.
+		s.m.Restarts = uncount(s.m.Restarts, recovering)
+	} else {
+		s.m.Failures++
+	}
+	again := s.retriesStart(class, recovering)
+	if again && class != FailResource && !s.m.hasBudget(s.env.Now) {
+		s.giveUp(reason)
+		return
+	}
+	s.restAfterFailure(class, reason)
+	if again {
+		s.backOff(s.nextDelay(1))
+	}
+	s.do(FailWaiting{Reason: reason, RetryAfter: s.m.RetryIn(s.env.Now)})
+}
+
+func (s *step) retriesStart(class FailureClass, recovering bool) bool {
+	if class == FailPermanent || s.m.Policy.Restart == Temporary {
+		return false
+	}
+	return recovering || s.m.Policy.Restart == Permanent
+}
+
+// restAfterFailure picks the state after a failed start. Only transient
+// failures degrade: a permanent one needs an operator and a resource one says
+// nothing about the server.
+func (s *step) restAfterFailure(class FailureClass, reason string) {
+	if class != FailTransient || s.m.Failures < s.m.Policy.MaxFailures {
+		s.become(Dead)
+		return
+	}
+	s.emitDegraded(s.m.Failures, reason)
+	s.become(Degraded)
+	// Used when no retry is planned; a planned one overwrites it.
+	s.m.NextRetryAt = s.env.Now.Add(s.m.Policy.delay(s.m.Failures, s.env.Jitter))
+}
+
+func (s *step) emitDegraded(failures int, reason string) {
+	s.emit(ServerDegraded, map[string]any{"consecutive_failures": failures, "reason": reason})
+}

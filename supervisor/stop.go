@@ -1,0 +1,76 @@
+package supervisor
+
+import "time"
+
+// Reasons that this package gives itself.
+const (
+	reasonIdle         = "idle"
+	reasonExited       = "exited"
+	reasonUnresponsive = "unresponsive"
+	reasonDegraded     = "degraded: waiting before the next start"
+	reasonGaveUp       = "gave up: too many restarts"
+	reasonBudget       = "restart budget used up"
+)
+
+// stopWanted handles a wish for no instance. The first stop's reason stays;
+// a later one only withdraws a start that was to follow.
+func (s *step) stopWanted(reason string) {
+	switch {
+	case s.m.State == Cold:
+	case s.m.Phase == PhaseStopping:
+		s.m.StartAfter = 0
+		if s.m.Recovering {
+			// The kill of an unresponsive instance was ours, the stop is not.
+			s.m.Recovering = false
+			s.m.StopReason = reason
+		}
+	case s.m.Live:
+		s.stop(StopInstance{Epoch: s.m.Epoch, Reason: reason, Drain: s.m.State == Ready})
+	default:
+		s.stopped(reason)
+	}
+}
+
+// stop begins to end the live instance or attempt; its end is a later input.
+func (s *step) stop(how StopInstance) {
+	s.cancelAll()
+	s.m.Phase = PhaseStopping
+	s.m.StopReason = how.Reason
+	s.m.Recovering = false
+	s.do(how)
+}
+
+// stopped brings a server without an instance to cold. It is an end that was
+// wanted, so past failures are forgotten. Calls that still wait get an answer
+// unless a start follows: nothing else would ever answer them.
+func (s *step) stopped(reason string) {
+	after := s.m.StartAfter
+	s.cancelAll()
+	s.endEpoch()
+	s.forget()
+	s.emit(ServerStopped, map[string]any{"reason": reason})
+	s.become(Cold)
+	if after != 0 {
+		s.startWanted(after)
+		return
+	}
+	s.do(FailWaiting{Reason: "stopped: " + reason})
+}
+
+// endEpoch clears what belongs to one instance or to what was planned after it.
+func (s *step) endEpoch() {
+	s.m.Live = false
+	s.m.Recovering = false
+	s.m.Phase = PhaseNone
+	s.m.ProbeMisses = 0
+	s.m.NextRetryAt = time.Time{}
+	s.m.ReadySince = time.Time{}
+	s.m.StopReason = ""
+	s.m.StartAfter = 0
+}
+
+// forget ends a streak of failures.
+func (s *step) forget() {
+	s.m.Failures = 0
+	s.m.Streak = 0
+}
