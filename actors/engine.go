@@ -59,11 +59,20 @@ func (e *engine) contain(name string, receive func(actor.Context)) func(actor.Co
 	}
 }
 
-// props builds an actor whose receive function is made anew at each restart.
-func (e *engine) props(name string, producer func() func(actor.Context)) *actor.Props {
-	return actor.PropsFromProducer(func() actor.Actor {
-		return actor.ReceiveFunc(e.contain(name, producer()))
-	}, actor.WithSupervisor(e.strategy), actor.WithGuardian(e.strategy))
+// props builds an actor over state that outlives its restarts.
+func (e *engine) props(name string, receive func(actor.Context), opts ...actor.PropsOption) *actor.Props {
+	contained := actor.ReceiveFunc(e.contain(name, receive))
+	return actor.PropsFromProducer(func() actor.Actor { return contained },
+		append(opts, actor.WithSupervisor(e.strategy))...)
+}
+
+// spawnTop spawns an actor at the top of the tree.
+func (e *engine) spawnTop(name string, receive func(actor.Context)) *actor.PID {
+	pid, err := e.root.SpawnNamed(e.props(name, receive, actor.WithGuardian(e.strategy)), name)
+	if err != nil {
+		panic("actors: " + err.Error()) // the names are ours, each used once
+	}
+	return pid
 }
 
 // Restarts of actors: at once, then doubling up to a cap; given up after

@@ -103,26 +103,17 @@ func (s *System) spawnTree() {
 	log := &eventLog{sys: s, store: s.opts.Store}
 	reg := &registry{sys: s, busy: make(map[string]bool)}
 	st := newStarts(s, s.opts.MaxParallelStarts)
-	spawn := func(name string, receive func(actor.Context)) *actor.PID {
-		pid, err := s.engine.root.SpawnNamed(s.engine.props(name, func() func(actor.Context) { return receive }), name)
-		if err != nil {
-			panic("actors: " + err.Error()) // names are ours and used once
-		}
-		return pid
-	}
-	s.eventlog = spawn("eventlog", log.receive)
-	s.starts = spawn("starts", st.receive)
-	s.servers = spawn("servers", s.receiveServers)
-	s.registry = spawn("registry", reg.receive)
+	s.eventlog = s.engine.spawnTop("eventlog", log.receive)
+	s.starts = s.engine.spawnTop("starts", st.receive)
+	s.servers = s.engine.spawnTop("servers", s.receiveServers)
+	s.registry = s.engine.spawnTop("registry", reg.receive)
 }
 
 // receiveServers is the parent of every server's actor.
 func (s *System) receiveServers(ctx actor.Context) {
 	if m, ok := ctx.Message().(spawnServer); ok {
 		name := fmt.Sprintf("server/%d/%s", m.cell.seq, m.cell.id)
-		pid, err := ctx.SpawnNamed(s.engine.props(m.cell.id, func() func(actor.Context) {
-			return m.cell.receive
-		}), name)
+		pid, err := ctx.SpawnNamed(s.engine.props(m.cell.id, m.cell.receive), name)
 		if err != nil {
 			s.logger.Error("actor not spawned", "server", m.cell.id, "err", err)
 		}

@@ -36,7 +36,7 @@ type Call struct {
 	done chan struct{}
 }
 
-var calls = sync.Pool{New: func() any { return &Call{done: make(chan struct{}, 1)} }}
+var calls = sync.Pool{New: func() any { return new(Call) }}
 
 var lastCall atomic.Uint64
 
@@ -47,6 +47,9 @@ const maxPooled = 256 << 10
 func NewCall() *Call {
 	c := calls.Get().(*Call)
 	c.ID = lastCall.Add(1)
+	// A channel of its own for every use: a pooled one would tie the bubble of
+	// testing/synctest that made it to whoever gets the call next.
+	c.done = make(chan struct{}, 1)
 	return c
 }
 
@@ -61,6 +64,7 @@ func (c *Call) Release() {
 	}
 	c.Line, c.Answer = c.Line[:0], c.Answer[:0]
 	c.Tool, c.Session, c.Progress, c.Err = "", 0, nil, nil
+	c.Env, c.done = jsonrpc.Envelope{}, nil
 	c.sent.Store(false)
 	calls.Put(c)
 }

@@ -15,6 +15,7 @@ var (
 	ErrMessageTooLarge = errors.New("message too large")
 	ErrProtocol        = errors.New("protocol error")
 	ErrStdoutClosed    = errors.New("stdout closed")
+	ErrStdinClosed     = errors.New("stdin closed (broken pipe)")
 	ErrUnresponsive    = errors.New("unresponsive")
 	// ErrPermanent marks a start error that another try cannot mend.
 	ErrPermanent = errors.New("permanent start error")

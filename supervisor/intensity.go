@@ -26,14 +26,16 @@ func (m Machine) budgetIn(now time.Time) time.Duration {
 	if m.Policy.MaxRestarts <= 0 || m.hasBudget(now) {
 		return 0
 	}
-	// Of a full window the oldest of the newest MaxRestarts must leave.
+	// The window may be fuller than a new, smaller policy allows: what has to
+	// leave is the oldest of the newest MaxRestarts.
 	oldest := m.Restarts[len(m.Restarts)-m.Policy.MaxRestarts]
 	return max(m.Policy.Period-now.Sub(oldest), 0)
 }
 
 // counted returns the window with a restart at now: a new slice, because the
-// old machine keeps its own, without what slid out, and so never longer than
-// MaxRestarts plus one.
+// old machine keeps its own, without what slid out. As nothing is counted
+// without budget, it is never longer than MaxRestarts. A smaller policy does
+// not shorten it at once, or the next larger one would grant restarts anew.
 func (m Machine) counted(now time.Time) []time.Time {
 	window := make([]time.Time, 0, m.BudgetUsed(now)+1)
 	for _, at := range m.Restarts {
@@ -41,7 +43,7 @@ func (m Machine) counted(now time.Time) []time.Time {
 			window = append(window, at)
 		}
 	}
-	return newest(append(window, now), m.Policy.MaxRestarts+1)
+	return append(window, now)
 }
 
 // uncount takes the last restart back if there was one for this attempt. The
@@ -52,12 +54,4 @@ func uncount(restarts []time.Time, was bool) []time.Time {
 		return restarts
 	}
 	return restarts[: n-1 : n-1]
-}
-
-// newest keeps the last n: the older ones cannot change whether there is room.
-func newest(restarts []time.Time, n int) []time.Time {
-	if n = max(n, 0); len(restarts) > n {
-		return restarts[len(restarts)-n:]
-	}
-	return restarts
 }

@@ -63,18 +63,20 @@ func TestCountedCopies(t *testing.T) {
 	}
 }
 
-func TestSmallerPolicyTrimsTheWindow(t *testing.T) {
+func TestSmallerPolicyWaitsLonger(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testPolicy()).gaveUp()
-	p := w.m.Policy
-	p.MaxRestarts = 1
-	old := w.m.RetryIn(w.now)
-	w.step(PolicyChanged{Policy: p})
-	if got := len(w.m.Restarts); got != 2 {
-		t.Errorf("%d restarts kept, want MaxRestarts plus one", got)
+	large, small := w.m.Policy, w.m.Policy
+	small.MaxRestarts = 1
+	before := w.m.RetryIn(w.now)
+	w.step(PolicyChanged{Policy: small})
+	if got := w.m.RetryIn(w.now); got <= before {
+		t.Errorf("RetryIn = %v, want more than the %v of the larger budget", got, before)
 	}
-	if got := w.m.RetryIn(w.now); got <= old {
-		t.Errorf("RetryIn = %v, want more than the %v of the larger budget", got, old)
+	// Back and forth grants nothing.
+	w.step(PolicyChanged{Policy: large}).call()
+	if w.m.Phase != PhaseGaveUp {
+		t.Errorf("%s, want still given up", render(w.m, w.now))
 	}
 }
 

@@ -45,7 +45,6 @@ func (s *step) idleElapsed(inFlight int, lastUsed time.Time) {
 func (s *step) policyChanged(p Policy) {
 	old := s.m.Policy
 	s.m.Policy = p
-	s.m.Restarts = newest(s.m.Restarts, p.MaxRestarts+1)
 	if !s.m.Serving() {
 		return
 	}

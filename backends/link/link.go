@@ -28,9 +28,9 @@ type Source interface {
 	Read(buffer func() []byte, idle func()) (n int, err error)
 }
 
-// Config describes a link. Fail is called, at most once and from one of the
-// link's goroutines, when the link finds the instance to be broken; it must
-// not block and must lead to Close.
+// Config describes a link. Fail is called, at most once and from a goroutine
+// of the link or of a sender, when the link finds the instance to be broken; it
+// must not block or call the link, and must lead to Close.
 type Config struct {
 	Server     string
 	Epoch      uint64
@@ -57,7 +57,7 @@ type Link struct {
 
 	out struct {
 		sync.Mutex
-		closed   bool
+		closed   bool // by Close, or because a write failed: what was lost cannot be made up for
 		flushing bool
 		buf      []byte // waiting bytes, in order
 		spare    []byte
@@ -137,6 +137,9 @@ func (l *Link) Cancel(c *backends.Call, cause error) bool {
 	line = jsonrpc.AppendString(line, []byte(cause.Error()))
 	line = append(line, "}}\n"...)
 	l.enqueue(line)
+	// What still waits to be written is written later: the call may yet reach
+	// the instance, just before its cancellation.
+	e.call.MarkSent()
 	e.call.Finish(cause)
 	l.cfg.Observer.CallsDone(l.cfg.Epoch, 1)
 	return true
@@ -238,7 +241,11 @@ func (l *Link) Close(exit backends.Exit) {
 			l.inFlight.Add(-1)
 			done++
 		}
-		e.call.Finish(&backends.CrashError{Server: l.cfg.Server, Exit: exit, Sent: e.start < written})
+		sent := e.start < written
+		if sent {
+			e.call.MarkSent()
+		}
+		e.call.Finish(&backends.CrashError{Server: l.cfg.Server, Exit: exit, Sent: sent})
 	}
 	if done > 0 {
 		l.cfg.Observer.CallsDone(l.cfg.Epoch, done)

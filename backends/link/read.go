@@ -19,18 +19,24 @@ var readBuffers = sync.Pool{New: func() any { b := make([]byte, readSize); retur
 // reader holds the unfinished line between reads. buf is nil while there is
 // none, so that an idle link holds no buffer.
 type reader struct {
+	max  int // the longest line allowed
 	buf  *[]byte
 	used int
 	seen int // bytes of the unfinished line already searched for its end
 }
 
-// space returns where the next bytes go: behind the unfinished line.
+// space returns where the next bytes go: behind the unfinished line. It never
+// grows past the longest line allowed and one byte, which proves a line longer.
 func (r *reader) space() []byte {
 	if r.buf == nil {
 		r.buf = readBuffers.Get().(*[]byte)
 	}
 	if r.used == len(*r.buf) {
-		grown := make([]byte, 2*len(*r.buf))
+		size := 2 * len(*r.buf)
+		if size >= r.max {
+			size = r.max + 1
+		}
+		grown := make([]byte, size)
 		copy(grown, *r.buf)
 		r.buf = &grown
 	}
@@ -67,7 +73,7 @@ func (l *Link) read() {
 		close(l.readDone)
 		l.cfg.Ended()
 	}()
-	var r reader
+	r := reader{max: l.cfg.MaxMessage}
 	space, idle := r.space, r.release
 	for {
 		n, err := l.cfg.Source.Read(space, idle)
@@ -75,7 +81,7 @@ func (l *Link) read() {
 			r.used += n
 			l.lines(&r)
 			if r.used > l.cfg.MaxMessage {
-				l.fail(fmt.Errorf("%w: a line from the server is over the limit of %d bytes", backends.ErrMessageTooLarge, l.cfg.MaxMessage))
+				l.tooLarge()
 				r.used = 0
 				r.release()
 				return
@@ -109,12 +115,19 @@ func (l *Link) lines(r *reader) {
 	}
 }
 
+func (l *Link) tooLarge() {
+	l.fail(fmt.Errorf("%w: a line from the server is over the limit of %d bytes", backends.ErrMessageTooLarge, l.cfg.MaxMessage))
+}
+
 // line handles one message; true if it finished a call.
 func (l *Link) line(line []byte) bool {
+	if len(line) > l.cfg.MaxMessage {
+		l.tooLarge()
+		return false
+	}
 	var env jsonrpc.Envelope
 	if err := jsonrpc.Scan(line, l.limits, &env); err != nil {
-		l.badLine(line, &env, err)
-		return false
+		return l.badLine(line, &env, err)
 	}
 	l.noise = 0
 	switch env.Kind {
@@ -137,28 +150,33 @@ func (l *Link) answer(line []byte, env *jsonrpc.Envelope) bool {
 	if !ok {
 		return false // late answer to a cancelled call, or an id never sent
 	}
+	l.afterWrite(e)
 	e.call.Answer = append(e.call.Answer[:0], line...)
 	e.call.Env = *env
+	e.call.MarkSent()
 	e.call.Finish(nil)
 	return !e.control
 }
 
 // badLine counts noise. A message whose id could be read fails its call: its
-// caller must not wait for an answer that has already been spoilt.
-func (l *Link) badLine(line []byte, env *jsonrpc.Envelope, err error) {
+// caller must not wait for an answer that has already been spoilt. True if it
+// finished a call.
+func (l *Link) badLine(line []byte, env *jsonrpc.Envelope, err error) bool {
 	if id, ok := jsonrpc.ParseID(env.ID.Of(line)); ok {
 		if e, ok := l.take(id); ok {
+			e.call.MarkSent()
+			l.afterWrite(e)
 			e.call.Finish(fmt.Errorf("%w: server %q answered no valid JSON-RPC: %v", backends.ErrProtocol, l.cfg.Server, err))
-			l.cfg.Observer.CallsDone(l.cfg.Epoch, 1)
-			return
+			return !e.control
 		}
 	}
 	if len(bytes.TrimSpace(line)) == 0 {
-		return
+		return false
 	}
 	if l.noise++; l.noise > backends.MaxNoise {
 		l.fail(fmt.Errorf("%w: more than %d lines in a row on stdout are no JSON-RPC", backends.ErrProtocol, backends.MaxNoise))
 	}
+	return false
 }
 
 func (l *Link) notification(line []byte, env *jsonrpc.Envelope) {

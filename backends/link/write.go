@@ -13,13 +13,28 @@ import (
 // maxSpare bounds the idle write buffer a link keeps between bursts.
 const maxSpare = 32 << 10
 
+// copyBelow is the size up to which a line is copied before it is written.
+// Longer ones are written from the call's own memory, at the price of one
+// more lock when the answer comes.
+const copyBelow = 4 << 10
+
+// afterWrite waits until the sender is done with the call's memory: an answer
+// can overtake the return of the write that sent its call.
+func (l *Link) afterWrite(e entry) {
+	if len(e.call.Line) > copyBelow {
+		l.out.Lock()
+		l.out.Unlock() //nolint:staticcheck // the empty section is the point
+	}
+}
+
 // acceptLocked tells whether n more bytes may be queued.
 func (l *Link) acceptLocked(n int) error {
 	if l.out.closed {
 		return backends.ErrClosed
 	}
-	if len(l.out.buf) > 0 && len(l.out.buf)+n > backends.MaxOutgoing {
-		return fmt.Errorf("%w: %d bytes wait for server %q", backends.ErrBusy, len(l.out.buf), l.cfg.Server)
+	waiting := l.out.queued - l.out.written
+	if waiting > 0 && waiting+uint64(n) > backends.MaxOutgoing {
+		return fmt.Errorf("%w: %d bytes wait for server %q", backends.ErrBusy, waiting, l.cfg.Server)
 	}
 	return nil
 }
@@ -36,15 +51,21 @@ func (l *Link) enqueue(line []byte) error {
 }
 
 // writeLocked writes the line at once if nothing waits before it and wait is
-// not set, and queues what is left over.
+// not set, and queues what is left over. It does not keep line.
 func (l *Link) writeLocked(line []byte, wait bool) {
 	l.out.queued += uint64(len(line))
 	if !wait && len(l.out.buf) == 0 && !l.out.flushing {
+		if len(line) <= copyBelow {
+			l.out.spare = append(l.out.spare[:0], line...)
+			line = l.out.spare
+		}
 		n, err := l.cfg.Sink.TryWrite(line)
 		l.out.written += uint64(n)
-		if err != nil || n == len(line) {
-			// A broken stdin shows as the end of the instance, which fails
-			// the call with the exit's reason; there is nothing to add here.
+		if err != nil {
+			l.breakLocked(err)
+			return
+		}
+		if n == len(line) {
 			return
 		}
 		line = line[n:]
@@ -54,6 +75,19 @@ func (l *Link) writeLocked(line []byte, wait bool) {
 		l.out.flushing = true
 		go l.flush()
 	}
+}
+
+// breakLocked gives stdin up after a failed write: the stream has a gap, so
+// nothing may follow. The calls in flight end with the instance.
+func (l *Link) breakLocked(err error) {
+	l.out.closed = true
+	l.out.buf, l.out.spare = nil, nil
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = fmt.Errorf("%w: the server did not read for %s", backends.ErrStdinStalled, l.cfg.StdinStall)
+	} else {
+		err = fmt.Errorf("%w: %v", backends.ErrStdinClosed, err)
+	}
+	l.fail(err)
 }
 
 // flush writes everything that waits and ends; the goroutine lives only as
@@ -71,16 +105,16 @@ func (l *Link) flush() {
 		l.out.Unlock()
 		err := l.writeBurst(burst)
 		l.out.Lock()
-		if cap(burst) <= maxSpare {
-			l.out.spare = burst[:0]
-		}
 		if err != nil {
 			l.out.flushing = false
-			l.out.Unlock()
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				l.fail(fmt.Errorf("%w: the server did not read for %s", backends.ErrStdinStalled, l.cfg.StdinStall))
+			if !l.out.closed {
+				l.breakLocked(err)
 			}
+			l.out.Unlock()
 			return
+		}
+		if cap(burst) <= maxSpare {
+			l.out.spare = burst[:0]
 		}
 		l.out.Unlock()
 	}
@@ -94,6 +128,8 @@ func (l *Link) writeBurst(burst []byte) error {
 			l.cfg.Sink.SetWriteDeadline(time.Now().Add(l.cfg.StdinStall))
 			// In pieces, so that progress is seen before all is written.
 			n, err = l.cfg.Sink.Write(burst[:min(len(burst), 64<<10)])
+			// A deadline that stays would fail every write after it.
+			l.cfg.Sink.SetWriteDeadline(time.Time{})
 		}
 		l.out.Lock()
 		l.out.written += uint64(n)

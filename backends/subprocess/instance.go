@@ -3,6 +3,7 @@ package subprocess
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"sync"
 	"syscall"
@@ -140,15 +141,29 @@ func (in *instance) watch(w *waiter) {
 	in.spec.Observer.Ended(in.spec.Epoch, status)
 }
 
+// broken is told by the link that it cannot go on. A closed stdin is most often
+// the first sign of an exit, which then is the better reason.
+func (in *instance) broken(reason error) {
+	if errors.Is(reason, backends.ErrStdinClosed) {
+		in.expectExit(reason)
+		return
+	}
+	in.Kill(reason)
+}
+
 // stdoutEnded ends a child that closed its stdout and lives on: it can never
 // answer again.
-func (in *instance) stdoutEnded() {
+func (in *instance) stdoutEnded() { in.expectExit(backends.ErrStdoutClosed) }
+
+// expectExit kills the child with reason if it neither exits soon nor was asked
+// to stop.
+func (in *instance) expectExit(reason error) {
 	time.AfterFunc(exitGrace, func() {
 		in.mu.Lock()
 		expected := in.asked || in.reaped
 		in.mu.Unlock()
 		if !expected {
-			in.Kill(backends.ErrStdoutClosed)
+			in.Kill(reason)
 		}
 	})
 }

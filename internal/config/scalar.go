@@ -139,11 +139,12 @@ func truth(n *yaml.Node) (value, ok bool) {
 }
 
 // mismatch tells what was expected and what is there. The value itself is
-// shown only if it cannot be a secret. It reports false, for its callers to
+// shown only if it cannot be a secret, and never for the file as a whole: it
+// may be any file, named by mistake. It reports false, for its callers to
 // return.
 func (d *decoder) mismatch(n *yaml.Node, p *path, want string) bool {
 	found := nameOf(n)
-	if n.Kind == yaml.ScalarNode && !isNull(n) && !d.fromEnv[n] && (p == nil || !p.quiet) {
+	if n.Kind == yaml.ScalarNode && !isNull(n) && !d.fromEnv[n] && p != nil && !p.quiet {
 		switch n.ShortTag() {
 		case "!!int", "!!float", "!!bool":
 			found = clip(n.Value, maxShown)

@@ -6,44 +6,52 @@ import (
 	"fmt"
 	"io"
 	"regexp"
-	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
 )
 
+// errSecondDocument is how readDocument tells of text after the document.
+var errSecondDocument = errors.New("a second YAML document starts here; the file must have exactly one")
+
 // parseYAML returns the root value of the file's only document, or nil after
 // telling why there is none.
 func parseYAML(c *collector, data []byte) *yaml.Node {
-	r := &lineReader{rest: bytes.TrimPrefix(data, byteOrderMark)}
-	dec := yaml.NewDecoder(r)
-	var doc yaml.Node
-	switch err := decodeNode(dec, &doc); {
+	data = bytes.TrimPrefix(data, byteOrderMark)
+	r := &lineReader{rest: data}
+	root, err := readDocument(r)
+	switch {
+	case err == nil:
+		return root
 	case errors.Is(err, io.EOF):
-		c.fault(position{}, nil, "the file is empty: mcp_servers is missing")
-		return nil
-	case err != nil:
-		at, message := explainSyntax(err, r.lines)
-		c.fault(at, nil, "%s", message)
-		return nil
-	}
-	var second yaml.Node
-	switch err := decodeNode(dec, &second); {
-	case errors.Is(err, io.EOF):
-	case err != nil:
-		at, message := explainSyntax(err, r.lines)
-		c.fault(at, nil, "%s", message)
-		return nil
+		c.fault(position{line: 1}, nil, "the file is empty: mcp_servers is missing")
+	case errors.Is(err, errSecondDocument):
+		c.fault(position{line: root.Line}, nil, "%s", err)
 	default:
-		c.fault(positionOf(&second), nil, "a second YAML document starts here; the file must have exactly one")
-		return nil
+		c.fault(position{line: syntaxLine(data, r.lines, err)}, nil, "not valid YAML: %s", explainSyntax(err))
 	}
-	root := doc.Content[0]
-	if root.Kind == yaml.ScalarNode && root.ShortTag() == "!!null" {
-		c.fault(position{}, nil, "the file is empty: mcp_servers is missing")
-		return nil
+	return nil
+}
+
+// readDocument reads the only document of a stream; io.EOF means there is
+// nothing in it. With errSecondDocument comes the root of the second one.
+func readDocument(r *lineReader) (*yaml.Node, error) {
+	dec := yaml.NewDecoder(r)
+	var first, second yaml.Node
+	if err := decodeNode(dec, &first); err != nil {
+		return nil, err
 	}
-	return root
+	switch err := decodeNode(dec, &second); {
+	case err == nil:
+		return &second, errSecondDocument
+	case !errors.Is(err, io.EOF):
+		return nil, err
+	}
+	root := first.Content[0]
+	if isNull(root) {
+		return nil, io.EOF
+	}
+	return root, nil
 }
 
 // decodeNode keeps a panic of the parser inside: the file comes from outside,
@@ -57,25 +65,52 @@ func decodeNode(dec *yaml.Decoder, n *yaml.Node) (err error) {
 	return dec.Decode(n)
 }
 
-var yamlLine = regexp.MustCompile(`^line (\d+): `)
+// maxReread bounds the bytes that are parsed again to find a line.
+const maxReread = 256 << 10
 
-// explainSyntax finds the line of a parser's error and rewrites the texts
-// that nobody understands or that repeat what the file says: an unquoted
-// password that begins with * is an "unknown anchor" by its full name.
-func explainSyntax(err error, linesRead int) (position, string) {
-	message := strings.TrimPrefix(err.Error(), "yaml: ")
-	at := position{line: max(linesRead, 1)}
-	if m := yamlLine.FindStringSubmatch(message); m != nil {
-		message = message[len(m[0]):]
-		// Only the scanner's lines are right; the parser's name the start
-		// of the enclosing block, one too low.
-		if n, err := strconv.Atoi(m[1]); err == nil && !strings.HasPrefix(message, "did not find expected") {
-			at.line = n
+// syntaxLine finds the line of an error. The parser's own number is often
+// that of the enclosing block, or one too low, or missing; so the answer is
+// the first line after which the text has this very error: that is the line
+// itself, or the one that opened what is never closed.
+func syntaxLine(data []byte, linesRead int, err error) int {
+	message := withoutLine(err)
+	line, end := max(linesRead, 1), lineEnd(data, linesRead)
+	for budget := maxReread - end; budget > 0 && line > 1; budget -= end {
+		end = bytes.LastIndexByte(data[:max(end-1, 0)], '\n') + 1
+		_, err := readDocument(&lineReader{rest: data[:end]})
+		if err == nil || errors.Is(err, io.EOF) || withoutLine(err) != message {
+			break
 		}
+		line--
 	}
+	return line
+}
+
+// lineEnd is the offset behind the n-th line.
+func lineEnd(data []byte, n int) int {
+	end := 0
+	for ; n > 0; n-- {
+		next := bytes.IndexByte(data[end:], '\n') + 1
+		if next == 0 {
+			return len(data)
+		}
+		end += next
+	}
+	return end
+}
+
+var yamlPrefix = regexp.MustCompile(`^yaml: (line \d+: )?`)
+
+func withoutLine(err error) string { return yamlPrefix.ReplaceAllString(err.Error(), "") }
+
+// explainSyntax rewrites the texts that nobody understands or that repeat
+// what the file says: an unquoted password that begins with * is an "unknown
+// anchor" by its full name.
+func explainSyntax(err error) string {
+	message := withoutLine(err)
 	switch {
 	case strings.HasPrefix(message, "unknown anchor"):
-		message = "an alias (*name) has no anchor (&name) before it; quote a text that begins with *"
+		return "an alias (*name) has no anchor (&name) before it; quote a text that begins with *"
 	case strings.Contains(message, "found character that cannot start any token"):
 		message += "; indent with spaces, not tabs, and quote a text that begins with @ or `"
 	case strings.Contains(message, "mapping values are not allowed"):
@@ -83,7 +118,7 @@ func explainSyntax(err error, linesRead int) (position, string) {
 	case strings.HasPrefix(message, "did not find expected key"):
 		message += "; check the indentation of this line and the one before"
 	}
-	return at, "not valid YAML: " + clip(message, 200)
+	return clip(message, 200)
 }
 
 func positionOf(n *yaml.Node) position { return position{line: n.Line, column: n.Column} }

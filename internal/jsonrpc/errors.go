@@ -22,7 +22,7 @@ var (
 	// ErrTooDeep: the message nests deeper than [Limits] allow.
 	ErrTooDeep = errors.New("nested too deeply")
 	// ErrTooLarge: the message is longer than [Limits] allow, or an inspected
-	// object has more than 4096 members.
+	// object has more than 4096 members beyond those the protocol names.
 	ErrTooLarge = errors.New("message too large")
 )
 

@@ -74,7 +74,7 @@ func (g *generator) object(depth int, keys ...string) {
 	first := true
 	for _, i := range g.Perm(len(keys)) {
 		// At the top most have to be there, or every message is refused for that.
-		if g.IntN(3) == 0 && (depth > 0 || g.IntN(6) == 0) {
+		if g.IntN(3) == 0 && (depth > 0 || keys[i] == "id" || g.IntN(6) == 0) {
 			continue
 		}
 		for n := 1; n > 0; n-- {

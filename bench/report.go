@@ -1,0 +1,282 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/aabb9013/hangar/bench/driver"
+)
+
+// Goals of -check, against the floor in the same run.
+const (
+	goalRate = 0.85
+	goalCPU  = 1.25
+)
+
+// report gathers the figures of all rounds. It is what -json writes.
+type report struct {
+	Machine string    `json:"machine"`
+	Kernel  string    `json:"kernel"`
+	CPUs    int       `json:"cpus"`
+	Go      string    `json:"go"`
+	Commit  string    `json:"commit"`
+	Command string    `json:"command"`
+	Time    time.Time `json:"time"`
+	Rounds  int       `json:"rounds"`
+	Cells   []*cell   `json:"cells"`
+	Storms  []*storm  `json:"storms"`
+	Memory  []*memory `json:"memory"`
+
+	plan *plan
+}
+
+type cellKey struct {
+	System   string `json:"system"`
+	Servers  int    `json:"servers"`
+	InFlight int    `json:"in_flight"`
+	Payload  int    `json:"payload"`
+}
+
+type cell struct {
+	cellKey
+	Rounds []driver.Result `json:"rounds"`
+}
+
+type storm struct {
+	System  string          `json:"system"`
+	Servers int             `json:"servers"`
+	Rounds  []driver.Result `json:"rounds"`
+}
+
+type memory struct {
+	System  string          `json:"system"`
+	Servers int             `json:"servers"`
+	When    string          `json:"when"`
+	Rounds  []driver.Memory `json:"rounds"`
+}
+
+func newReport(ctx context.Context, p *plan) *report {
+	return &report{
+		Machine: machine(), Kernel: kernel(), CPUs: runtime.NumCPU(), Go: runtime.Version(), Commit: commit(ctx),
+		Command: "go run ./bench " + strings.Join(os.Args[1:], " "), Time: time.Now().UTC().Truncate(time.Second), Rounds: p.rounds, plan: p,
+	}
+}
+
+func (r *report) addCell(key cellKey, result driver.Result) {
+	c := r.cell(key)
+	if c == nil {
+		c = &cell{cellKey: key}
+		r.Cells = append(r.Cells, c)
+	}
+	c.Rounds = append(c.Rounds, result)
+}
+
+func (r *report) cell(key cellKey) *cell {
+	for _, c := range r.Cells {
+		if c.cellKey == key {
+			return c
+		}
+	}
+	return nil
+}
+
+func (r *report) addStorm(system string, result driver.Result) {
+	for _, s := range r.Storms {
+		if s.System == system {
+			s.Rounds = append(s.Rounds, result)
+			return
+		}
+	}
+	r.Storms = append(r.Storms, &storm{System: system, Servers: r.plan.storm, Rounds: []driver.Result{result}})
+}
+
+func (r *report) addMemory(system string, servers int, when string, pid int) error {
+	m, err := driver.MemoryOf(pid)
+	if err != nil {
+		return err
+	}
+	for _, have := range r.Memory {
+		if have.System == system && have.Servers == servers && have.When == when {
+			have.Rounds = append(have.Rounds, m)
+			return nil
+		}
+	}
+	r.Memory = append(r.Memory, &memory{System: system, Servers: servers, When: when, Rounds: []driver.Memory{m}})
+	return nil
+}
+
+// of returns the median of one figure over the rounds.
+func (c *cell) of(figure func(driver.Result) float64) float64 {
+	return medianOf(c.Rounds, figure)
+}
+
+func medianOf[T any](rounds []T, figure func(T) float64) float64 {
+	var values []float64
+	for _, r := range rounds {
+		values = append(values, figure(r))
+	}
+	return median(values)
+}
+
+func rate(r driver.Result) float64 { return r.Rate }
+func cpu(r driver.Result) float64  { return r.CPU }
+func p50(r driver.Result) float64  { return r.P50 }
+func p90(r driver.Result) float64  { return r.P90 }
+func p99(r driver.Result) float64  { return r.P99 }
+
+func failures(rounds []driver.Result) (n uint64, first string) {
+	for _, r := range rounds {
+		n += r.Errors
+		if first == "" {
+			first = r.FirstError
+		}
+	}
+	return n, first
+}
+
+// write prints the report in markdown.
+func (r *report) write(w io.Writer) {
+	fmt.Fprintf(w, "%s, %d processors, Linux %s, %s, commit %s, %s. Medians of %d rounds of %v (warm-up %v).\n\n    %s\n",
+		r.Machine, r.CPUs, r.Kernel, r.Go, r.Commit, r.Time.Format("2006-01-02 15:04 UTC"), r.Rounds, r.plan.duration, r.plan.warmup, r.Command)
+	for _, payload := range r.plan.payloads {
+		fmt.Fprintf(w, "\nPayload %s: requests/s (CPU µs per call of the system; p50/p90/p99 µs).\n\n| servers | in flight |", size(payload))
+		for _, system := range r.plan.systems {
+			fmt.Fprintf(w, " %s |", system)
+		}
+		fmt.Fprint(w, " hangar/floor requests/s | hangar/floor CPU |\n|---:|---:|")
+		fmt.Fprintln(w, strings.Repeat("---:|", len(r.plan.systems)+2))
+		for _, servers := range r.plan.servers {
+			for _, inFlight := range r.plan.inFlight {
+				key := cellKey{Servers: servers, InFlight: inFlight, Payload: payload}
+				fmt.Fprintf(w, "| %d | %d |", servers, inFlight)
+				for _, system := range r.plan.systems {
+					key.System = system
+					fmt.Fprintf(w, " %s |", r.cell(key))
+				}
+				if byRate, byCPU, ok := r.ratios(key); ok {
+					fmt.Fprintf(w, " %.2f | %.2f |\n", byRate, byCPU)
+				} else {
+					fmt.Fprintln(w, " – | – |")
+				}
+			}
+		}
+	}
+	if len(r.Storms) > 0 {
+		fmt.Fprintf(w, "\n%d cold servers called at once: time until all have answered.\n\n| system | s | p50 ms | CPU ms | errors |\n|---|---:|---:|---:|---:|\n", r.plan.storm)
+		for _, s := range r.Storms {
+			n, first := failures(s.Rounds)
+			fmt.Fprintf(w, "| %s | %.2f | %.0f | %.0f | %d %s |\n", s.System, medianOf(s.Rounds, func(r driver.Result) float64 { return r.Seconds }),
+				medianOf(s.Rounds, p50)/1e3, medianOf(s.Rounds, func(r driver.Result) float64 { return r.CPU * float64(r.Calls) })/1e3, n, first)
+		}
+	}
+	if len(r.Memory) > 0 {
+		fmt.Fprint(w, "\nMemory of the system's own process, MiB: idle (every server ready) and after the load above.\n\n| system | servers | when | RSS | PSS |\n|---|---:|---|---:|---:|\n")
+		for _, m := range r.Memory {
+			fmt.Fprintf(w, "| %s | %d | %s | %.1f | %.1f |\n", m.System, m.Servers, m.When,
+				medianOf(m.Rounds, func(m driver.Memory) float64 { return float64(m.RSS) })/1024,
+				medianOf(m.Rounds, func(m driver.Memory) float64 { return float64(m.PSS) })/1024)
+		}
+	}
+}
+
+// String is the text of a cell; a nil cell was not measured.
+func (c *cell) String() string {
+	if c == nil {
+		return "–"
+	}
+	text := fmt.Sprintf("%.0f (%.1f; %.0f/%.0f/%.0f)", c.of(rate), c.of(cpu), c.of(p50), c.of(p90), c.of(p99))
+	if n, first := failures(c.Rounds); n > 0 {
+		text += fmt.Sprintf(" **%d errors: %s**", n, first)
+	}
+	return text
+}
+
+// ratios compares hangar with the floor in one cell.
+func (r *report) ratios(key cellKey) (byRate, byCPU float64, ok bool) {
+	key.System = "floor"
+	floor := r.cell(key)
+	key.System = "hangar"
+	hangar := r.cell(key)
+	if floor == nil || hangar == nil || floor.of(rate) == 0 || floor.of(cpu) == 0 {
+		return 0, 0, false
+	}
+	return hangar.of(rate) / floor.of(rate), hangar.of(cpu) / floor.of(cpu), true
+}
+
+// check returns every goal that was missed. The goals hold for 16 and 64 calls in flight to 1 and 100 servers.
+func (r *report) check() error {
+	var errs []error
+	compared := 0
+	for _, c := range r.Cells {
+		if n, first := failures(c.Rounds); n > 0 {
+			errs = append(errs, fmt.Errorf("%s: %d errors: %s", c.cellKey, n, first))
+		}
+		if c.System != "hangar" || (c.Servers != 1 && c.Servers != 100) || (c.InFlight != 16 && c.InFlight != 64) {
+			continue
+		}
+		byRate, byCPU, ok := r.ratios(c.cellKey)
+		if !ok {
+			continue
+		}
+		compared++
+		if byRate < goalRate {
+			errs = append(errs, fmt.Errorf("%s: %.2f of the floor's throughput, the goal is %.2f", c.cellKey, byRate, goalRate))
+		}
+		if byCPU > goalCPU {
+			errs = append(errs, fmt.Errorf("%s: %.2f of the floor's CPU per call, the goal is %.2f", c.cellKey, byCPU, goalCPU))
+		}
+	}
+	if compared == 0 {
+		errs = append(errs, errors.New("no cell with a goal was measured for both hangar and the floor"))
+	}
+	return errors.Join(errs...)
+}
+
+func (k cellKey) String() string {
+	return fmt.Sprintf("%s, %d servers, %d in flight, %s", k.System, k.Servers, k.InFlight, size(k.Payload))
+}
+
+func size(bytes int) string {
+	if bytes >= 1024 && bytes%1024 == 0 {
+		return fmt.Sprintf("%d KiB", bytes/1024)
+	}
+	return fmt.Sprintf("%d B", bytes)
+}
+
+func machine() string {
+	text, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return "unknown machine"
+	}
+	for line := range bytes.Lines(text) {
+		if name, value, ok := bytes.Cut(line, []byte(":")); ok && strings.TrimSpace(string(name)) == "model name" {
+			return strings.TrimSpace(string(value))
+		}
+	}
+	return runtime.GOARCH
+}
+
+func kernel() string {
+	text, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// commit is that of the working directory, because `go run` does not always stamp one into the binary.
+func commit(ctx context.Context) string {
+	out, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty", "--abbrev=10").Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(out))
+}

@@ -1,0 +1,260 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/aabb9013/hangar/bench/driver"
+	"github.com/aabb9013/hangar/internal/testserver"
+	"gopkg.in/yaml.v3"
+)
+
+const (
+	readyWait = 60 * time.Second
+	stopWait  = 15 * time.Second
+	logTail   = 4 << 10
+	runKey    = "HANGAR_BENCH_RUN" // in the environment of everything a run starts
+)
+
+// host is where the processes of one run are started, and by what they are found at its end.
+type host struct {
+	self   string // this binary
+	hangar string
+	dir    string
+	tag    string
+	prof   string // CPU profile of hangar
+}
+
+// target is one running system under test.
+type target struct {
+	name string
+	addr string
+	pid  int
+	cmd  *exec.Cmd
+	log  *tail
+	done chan struct{}
+}
+
+// start runs a system with that many servers and returns when it answers.
+func (h *host) start(ctx context.Context, system string, servers int, cold bool) (*target, error) {
+	addr, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
+	var cmd *exec.Cmd
+	switch system {
+	case "echo":
+		cmd = exec.Command(h.self, "echo", "-addr", addr)
+	case "floor":
+		cmd = exec.Command(h.self, "floor", "-addr", addr, "-servers", strconv.Itoa(servers), "-cold="+strconv.FormatBool(cold))
+	case "hangar":
+		if cmd, err = h.hangarCommand(addr, servers); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, fmt.Errorf("%s is not a system that listens", system)
+	}
+	t := &target{name: system, addr: addr, cmd: cmd, log: &tail{}, done: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = t.log, t.log
+	h.adopt(cmd)
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	t.pid = cmd.Process.Pid
+	go func() {
+		cmd.Wait()
+		close(t.done)
+	}()
+	if err := t.ready(ctx); err != nil {
+		t.stop()
+		return nil, fmt.Errorf("%s with %d servers: %w\n%s", system, servers, err, t.log)
+	}
+	return t, nil
+}
+
+// adopt gives a process a group of its own and the tag of the run.
+func (h *host) adopt(cmd *exec.Cmd) {
+	cmd.Env = append(append(os.Environ(), runKey+"="+h.tag), cmd.Env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.WaitDelay = time.Second
+}
+
+func (h *host) hangarCommand(addr string, servers int) (*exec.Cmd, error) {
+	dir, err := os.MkdirTemp(h.dir, "hangar-")
+	if err != nil {
+		return nil, err
+	}
+	config, err := hangarConfig(servers, h.tag)
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, "hangar.yaml")
+	if err := os.WriteFile(file, config, 0o600); err != nil {
+		return nil, err
+	}
+	ip, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(h.hangar, "serve", "--http", "--port", port, "--host", ip, "--config", file,
+		"--data-dir", filepath.Join(dir, "data"), "--log-level", "ERROR")
+	if h.prof != "" {
+		cmd.Env = []string{"HANGAR_CPUPROFILE=" + h.prof}
+	}
+	return cmd, nil
+}
+
+// hangarConfig is a configuration file with n stub servers that stay up once they are up.
+func hangarConfig(n int, tag string) ([]byte, error) {
+	command, env := testserver.Command()
+	env[runKey] = tag
+	servers := make(map[string]any, n)
+	for i := range n {
+		servers["s"+strconv.Itoa(i)] = map[string]any{"mode": "subprocess", "command": command, "env": env, "idle_ttl_s": 3600}
+	}
+	return yaml.Marshal(map[string]any{"mcp_servers": servers})
+}
+
+// ready waits until the target answers GET /health/ready with 200. The echo server answers anything with that.
+func (t *target) ready(ctx context.Context) error {
+	client := &http.Client{Timeout: time.Second}
+	defer client.CloseIdleConnections()
+	for deadline := time.Now().Add(readyWait); time.Now().Before(deadline); {
+		response, err := client.Get("http://" + t.addr + "/health/ready")
+		if err == nil {
+			io.Copy(io.Discard, io.LimitReader(response.Body, 1<<20))
+			response.Body.Close()
+			if response.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.done:
+			return fmt.Errorf("it ended: %s", t.cmd.ProcessState)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return fmt.Errorf("not ready after %v", readyWait)
+}
+
+// stop ends the target, and its process group when it does not end by itself.
+func (t *target) stop() {
+	t.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-t.done:
+	case <-time.After(stopWait):
+		syscall.Kill(-t.pid, syscall.SIGKILL)
+		<-t.done
+	}
+}
+
+// drive runs the driver against a target, in a process of its own.
+func (h *host) drive(ctx context.Context, t *target, c driver.Config) (driver.Result, error) {
+	args := append(loadArgs("driver", c), "-addr", t.addr, "-pid", strconv.Itoa(t.pid),
+		"-prime="+strconv.FormatBool(c.Prime), "-storm="+strconv.FormatBool(c.Storm), "-echo-body="+strconv.FormatBool(t.name == "echo"))
+	result, err := h.measure(ctx, args)
+	if err != nil {
+		err = fmt.Errorf("%s: %w\n%s", t.name, err, t.log)
+	}
+	return result, err
+}
+
+// pipes runs the limit that is its own driver.
+func (h *host) pipes(ctx context.Context, c driver.Config) (driver.Result, error) {
+	return h.measure(ctx, loadArgs("pipes", c))
+}
+
+func loadArgs(role string, c driver.Config) []string {
+	return []string{role, "-servers", strconv.Itoa(c.Servers), "-inflight", strconv.Itoa(c.InFlight), "-payload", strconv.Itoa(c.Payload),
+		"-warmup", c.Warmup.String(), "-duration", c.Duration.String()}
+}
+
+func (h *host) measure(ctx context.Context, args []string) (driver.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, h.self, args...)
+	h.adopt(cmd)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = stopWait
+	var errors bytes.Buffer
+	cmd.Stderr = &errors
+	out, err := cmd.Output()
+	if err != nil {
+		return driver.Result{}, fmt.Errorf("%s: %w: %s", args[0], err, strings.TrimSpace(errors.String()))
+	}
+	var result driver.Result
+	return result, json.Unmarshal(out, &result)
+}
+
+// sweep kills what is left of a run and returns how many processes that were.
+func (h *host) sweep() int {
+	processes, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		return 0
+	}
+	mark := []byte(runKey + "=" + h.tag)
+	killed := 0
+	for _, path := range processes {
+		pid, err := strconv.Atoi(strings.Split(path, "/")[2])
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		environ, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		for variable := range bytes.SplitSeq(environ, []byte{0}) {
+			if bytes.Equal(variable, mark) && syscall.Kill(pid, syscall.SIGKILL) == nil {
+				killed++
+				break
+			}
+		}
+	}
+	return killed
+}
+
+func freeAddr() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer listener.Close()
+	return listener.Addr().String(), nil
+}
+
+// tail keeps the end of what a target prints.
+type tail struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.text = append(t.text, p...)
+	if len(t.text) > 2*logTail {
+		t.text = append(t.text[:0], t.text[len(t.text)-logTail:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.text)
+}

@@ -1,0 +1,174 @@
+package httpapi
+
+import (
+	"bytes"
+	"errors"
+	"net/url"
+
+	"github.com/fasthttp/router"
+	"github.com/valyala/fasthttp"
+)
+
+// Permission is what a route demands of its caller, spelled as the contract
+// spells it (resource:action). The zero value is no permission at all, and a
+// route without one is refused when the table is built.
+type Permission string
+
+// The permissions of the routes.
+const (
+	// PermPublic is for routes that anyone may use; nobody is asked.
+	PermPublic Permission = "public"
+	// PermAuthenticated is for routes open to everyone who is known.
+	PermAuthenticated    Permission = "authenticated"
+	PermServersRead      Permission = "mcp_servers:read"
+	PermServersWrite     Permission = "mcp_servers:write"
+	PermServersLifecycle Permission = "mcp_servers:lifecycle"
+	PermToolInvoke       Permission = "tool:invoke"
+)
+
+// Refusals that Options.Authorize may answer with.
+var (
+	ErrUnauthenticated = errors.New("authentication is required")
+	ErrForbidden       = errors.New("permission denied")
+)
+
+// route is one operation. HEAD comes with every GET, and every path is also
+// served with a slash at its end.
+type route struct {
+	method     string
+	path       string
+	permission Permission
+	handle     func(a *API, ctx *fasthttp.RequestCtx) error
+}
+
+// routes is the one list of operations; a test holds it equal to openapi.json.
+func routes() []route {
+	const (
+		get, post, put   = fasthttp.MethodGet, fasthttp.MethodPost, fasthttp.MethodPut
+		patch, remove    = fasthttp.MethodPatch, fasthttp.MethodDelete
+		servers          = "/api/mcp_servers"
+		server           = servers + "/{id}"
+		read, write      = PermServersRead, PermServersWrite
+		lifecycle, world = PermServersLifecycle, PermPublic
+	)
+	return []route{
+		{get, servers, read, (*API).listServers},
+		{post, servers, write, (*API).createServer},
+		{get, server, read, (*API).getServer},
+		{put, server, write, (*API).updateServer},
+		{patch, server, write, (*API).updateServer},
+		{remove, server, write, (*API).deleteServer},
+		{post, server + "/start", lifecycle, (*API).startServer},
+		{post, server + "/stop", lifecycle, (*API).stopServer},
+		{get, server + "/tools", read, (*API).listTools},
+		{get, server + "/tools/history", read, (*API).toolHistory},
+		{post, server + "/tools/{tool}/call", PermToolInvoke, (*API).callTool},
+		{get, server + "/health", read, (*API).serverHealth},
+		{get, server + "/logs", read, (*API).serverLogs},
+
+		{get, "/api/system", PermAuthenticated, (*API).system},
+		{get, "/api/system/me", PermAuthenticated, (*API).me},
+		{get, "/api/openapi.json", world, (*API).openAPI},
+
+		{get, "/health/live", world, (*API).healthLive},
+		{get, "/health/ready", world, (*API).healthReady},
+		{get, "/health/startup", world, (*API).healthStartup},
+	}
+}
+
+// newRouter builds the router over a table. fasthttp/router does what the
+// contract asks once its redirects are off (a 307 loses bodies in some
+// clients) and both spellings of each path are registered: it matches the path
+// as sent, so that %2F stays inside one segment, copies the parameters, and
+// finds all methods of a path for Allow.
+func (a *API) newRouter(table []route) fasthttp.RequestHandler {
+	r := router.New()
+	r.RedirectTrailingSlash = false
+	r.RedirectFixedPath = false
+	r.HandleMethodNotAllowed = true
+	r.HandleOPTIONS = true
+	r.GlobalOPTIONS = func(ctx *fasthttp.RequestCtx) { ctx.SetStatusCode(fasthttp.StatusNoContent) }
+	r.NotFound = func(ctx *fasthttp.RequestCtx) { a.fail(ctx, errNoSuchPath(ctx)) }
+	r.MethodNotAllowed = func(ctx *fasthttp.RequestCtx) {
+		a.fail(ctx, &apiError{
+			status: fasthttp.StatusMethodNotAllowed, name: "MethodNotAllowed",
+			message: "method " + quoteClient(string(ctx.Method())) + " is not allowed here",
+		})
+	}
+	for _, row := range table {
+		if row.permission == "" || row.handle == nil {
+			panic("httpapi: route " + row.method + " " + row.path + " has no permission or no handler")
+		}
+		for _, path := range []string{row.path, row.path + "/"} {
+			r.Handle(row.method, path, a.endpoint(row))
+			if row.method == fasthttp.MethodGet {
+				r.Handle(fasthttp.MethodHead, path, a.endpoint(row))
+			}
+		}
+	}
+	return r.Handler
+}
+
+func (a *API) endpoint(row route) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
+		err := checkContentType(ctx)
+		if err == nil {
+			err = a.allowed(ctx, row.permission)
+		}
+		if err == nil {
+			err = row.handle(a, ctx)
+		}
+		if err != nil {
+			a.fail(ctx, err)
+		}
+	}
+}
+
+func (a *API) allowed(ctx *fasthttp.RequestCtx, p Permission) error {
+	if p == PermPublic || a.authorize == nil {
+		return nil
+	}
+	err := a.authorize(ctx, p)
+	if err == nil || errors.Is(err, ErrUnauthenticated) || errors.Is(err, ErrForbidden) {
+		return err
+	}
+	// An authorizer that fails must not open the door, nor say why to whoever
+	// stands before it.
+	a.log.Error("authorization failed", "permission", string(p), "err", err)
+	return ErrForbidden
+}
+
+// checkContentType refuses bodies that are not said to be JSON: the types a
+// page of another site may send without a preflight are all others.
+func checkContentType(ctx *fasthttp.RequestCtx) error {
+	if !ctx.IsPost() && !ctx.IsPut() && !ctx.IsPatch() || len(ctx.PostBody()) == 0 {
+		return nil
+	}
+	kind, _, _ := bytes.Cut(ctx.Request.Header.ContentType(), []byte(";"))
+	kind = bytes.TrimSpace(kind)
+	if len(kind) > 0 && !bytes.EqualFold(kind, []byte("application/json")) {
+		return &apiError{
+			status: fasthttp.StatusUnsupportedMediaType, name: "UnsupportedMediaType",
+			message: "content type must be application/json, not " + quoteClient(string(kind)),
+		}
+	}
+	coding := ctx.Request.Header.ContentEncoding()
+	if len(coding) > 0 && !bytes.EqualFold(coding, []byte("identity")) {
+		return &apiError{
+			status: fasthttp.StatusUnsupportedMediaType, name: "UnsupportedMediaType",
+			message: "content encoding " + quoteClient(string(coding)) + " is not supported",
+		}
+	}
+	return nil
+}
+
+// pathParam returns a decoded parameter of the matched path. The router copied
+// it, so it may be kept. One that cannot be decoded stays as it was sent, and
+// then names nothing.
+func pathParam(ctx *fasthttp.RequestCtx, name string) string {
+	raw, _ := ctx.UserValue(name).(string)
+	if s, err := url.PathUnescape(raw); err == nil {
+		return s
+	}
+	return raw
+}

@@ -1,0 +1,400 @@
+package persistence
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+)
+
+const (
+	spaceCheckInterval = time.Second
+	valueLogGCInterval = 10 * time.Minute
+	valueLogGCRatio    = 0.5
+)
+
+// Badger is the Store on disk.
+type Badger struct {
+	opts   Options
+	sizing sizing
+	lock   *dirLock
+	space  *spaceGuard
+	logger *slog.Logger
+
+	// state guards db against Close: every use of db holds it for reading.
+	state  sync.RWMutex
+	db     *badger.DB
+	closed bool // no further calls
+	shut   bool // db and lock are released
+
+	write   sync.Mutex // one writer; guards the rest
+	ledger  *ledger
+	builder *blockBuilder
+	broken  error // an earlier write failed half way
+
+	position      atomic.Uint64
+	firstPosition atomic.Uint64 // where the oldest retained block begins
+	firstOffset   atomic.Uint64 // and its log offset
+	endOffset     atomic.Uint64
+	commits       atomic.Uint64
+	dropped       atomic.Uint64
+	damaged       atomic.Uint64
+	brokenReason  atomic.Pointer[string]
+
+	stop, stopped chan struct{}
+}
+
+var _ Store = (*Badger)(nil)
+
+// Open opens or creates the directory. It fails within a second with ErrLocked
+// when it is in use, with ErrUnwritable, ErrForeign, ErrNoSpace (not even room
+// to open) or ErrCorrupt (the newest block). The caller closes what it gets.
+func Open(opts Options) (*Badger, error) {
+	if err := opts.Validate(); err != nil {
+		return nil, err
+	}
+	opts = opts.withDefaults()
+	if err := prepareDir(opts.Dir); err != nil {
+		return nil, err
+	}
+	lock, err := lockDir(opts.Dir)
+	if err != nil {
+		return nil, err
+	}
+	s, err := openLocked(opts, lock)
+	if err != nil {
+		return nil, errors.Join(err, lock.release())
+	}
+	return s, nil
+}
+
+func openLocked(opts Options, lock *dirLock) (*Badger, error) {
+	free, total, err := opts.statfs(opts.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open %s: %w: %w", opts.Dir, ErrUnwritable, err)
+	}
+	size := sizeFor(total, opts)
+	s := &Badger{
+		opts: opts, sizing: size, lock: lock, logger: opts.Logger, builder: newBlockBuilder(),
+		space: &spaceGuard{
+			dir: opts.Dir, floor: size.floor, ballast: 2 * uint64(size.memtable),
+			statfs: opts.statfs, logger: opts.Logger, free: free,
+		},
+		stop: make(chan struct{}), stopped: make(chan struct{}),
+	}
+	if err := s.space.roomToFlush(); err != nil {
+		return nil, err
+	}
+	if s.db, err = openBadger(opts, size); err != nil {
+		return nil, err
+	}
+	if err := s.load(); err != nil {
+		return nil, errors.Join(err, s.db.Close())
+	}
+	if err := lock.sync(); err != nil {
+		return nil, errors.Join(err, s.db.Close())
+	}
+	s.space.keepBallast()
+	go s.maintain()
+	return s, nil
+}
+
+// openBadger turns badger's panics over damaged files into errors.
+func openBadger(opts Options, size sizing) (db *badger.DB, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("cannot open %s: %w: %v", opts.Dir, ErrCorrupt, p)
+		}
+	}()
+	db, err = badger.Open(badgerOptions(opts, size))
+	if err == nil {
+		return db, nil
+	}
+	// badger loses the chain of its errors.
+	if strings.Contains(err.Error(), "unsupported version") || strings.Contains(err.Error(), "external magic") {
+		return nil, fmt.Errorf("cannot open %s: %w: %v", opts.Dir, ErrForeign, err)
+	}
+	return nil, fmt.Errorf("cannot open %s: %w", opts.Dir, err)
+}
+
+// badgerOptions keep a node with little to store small: about 10 MiB resident
+// when idle, three memtables at most, no caches (tables are mapped and not
+// compressed). Blocks stay inline: the value log is collected only after
+// compactions of a tree that would hardly grow, so it would not honour MaxLogBytes.
+func badgerOptions(opts Options, size sizing) badger.Options {
+	small := size.memtable < 8<<20
+	tables := int64(4 << 20)
+	if small {
+		tables = 1 << 20
+	}
+	o := badger.DefaultOptions(opts.Dir).
+		WithLogger(badgerLogger{opts.Logger}).
+		WithBypassLockGuard(true). // lockDir has it
+		WithSyncWrites(false).     // Power syncs once per commit instead
+		WithDetectConflicts(false).
+		WithMetricsEnabled(false).
+		WithMemTableSize(size.memtable).
+		WithNumMemtables(2).
+		WithBaseTableSize(tables).
+		WithBaseLevelSize(4 * size.memtable).
+		WithNumLevelZeroTables(2).
+		WithNumLevelZeroTablesStall(6).
+		WithNumCompactors(2).
+		WithNumGoroutines(2).
+		WithCompression(options.None).
+		WithBlockCacheSize(0).
+		WithIndexCacheSize(0).
+		WithValueThreshold(size.threshold).
+		WithValueLogFileSize(16 << 20)
+	return o
+}
+
+// load checks the format and finds the ends of the log.
+func (s *Badger) load() error {
+	var end tail
+	fresh := false
+	err := s.db.View(func(txn *badger.Txn) error {
+		format, found, err := getCopy(txn, []byte(keyFormat))
+		switch {
+		case err != nil:
+			return err
+		case found && string(format) != formatVersion:
+			return fmt.Errorf("cannot open %s: %w: it says %.40q, this program reads %q", s.opts.Dir, ErrForeign, format, formatVersion)
+		case !found && !isEmpty(txn):
+			return fmt.Errorf("cannot open %s: %w: it has no format mark", s.opts.Dir, ErrForeign)
+		}
+		fresh = !found
+		if err := s.loadFirst(txn); err != nil {
+			return err
+		}
+		end, err = lastBlock(txn)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if fresh {
+		if err := s.space.admit(4096); err != nil {
+			return err
+		}
+		err := s.db.Update(func(txn *badger.Txn) error { return txn.Set([]byte(keyFormat), []byte(formatVersion)) })
+		if err != nil {
+			return fmt.Errorf("cannot open %s: %w", s.opts.Dir, err)
+		}
+	}
+	s.ledger = newLedger(end, s.storedVersion)
+	s.position.Store(end.position)
+	s.endOffset.Store(end.offset)
+	return nil
+}
+
+func (s *Badger) loadFirst(txn *badger.Txn) error {
+	v, found, err := getCopy(txn, []byte(keyFirst))
+	if err != nil {
+		return err
+	}
+	first, offset := uint64(1), uint64(0)
+	if found {
+		if len(v) != 16 {
+			return corrupt(0, "the mark of the oldest block is malformed")
+		}
+		first, offset = binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:])
+	}
+	s.firstPosition.Store(first)
+	s.firstOffset.Store(offset)
+	return nil
+}
+
+// lastBlock reads the newest block; the offset after it counts its index entries.
+func lastBlock(txn *badger.Txn) (tail, error) {
+	it := txn.NewIterator(badger.IteratorOptions{Reverse: true, Prefix: []byte(prefixBlock)})
+	defer it.Close()
+	it.Seek(blockKey(math.MaxUint64))
+	if !it.Valid() {
+		return tail{}, nil
+	}
+	first, ok := parseBlockKey(it.Item().Key())
+	if !ok {
+		return tail{}, corrupt(0, "a block has a malformed key")
+	}
+	var t tail
+	err := it.Item().Value(func(v []byte) error {
+		b, err := openBlock(first, v)
+		if err != nil {
+			return err
+		}
+		t = tail{position: b.last(), checksum: b.checksum, offset: b.offset + storedBytes(v, b.dir)}
+		return nil
+	})
+	return t, err
+}
+
+func isEmpty(txn *badger.Txn) bool {
+	it := txn.NewIterator(badger.IteratorOptions{})
+	defer it.Close()
+	it.Rewind()
+	return !it.Valid()
+}
+
+// storedVersion finds the last version of a stream: its newest index entry,
+// or what retention left behind when it dropped that.
+func (s *Badger) storedVersion(stream string) (uint64, error) {
+	var last uint64
+	err := s.db.View(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{Reverse: true, Prefix: indexPrefix(stream)})
+		defer it.Close()
+		it.Seek(indexKey(stream, math.MaxUint64))
+		if it.Valid() {
+			first := indexVersion(it.Item().Key())
+			return it.Item().Value(func(v []byte) error {
+				e, ok := decodeIndexEntry(v)
+				if !ok {
+					return corrupt(0, fmt.Sprintf("an index entry of stream %q is malformed", stream))
+				}
+				last = first + e.count - 1
+				return nil
+			})
+		}
+		v, found, err := getCopy(txn, versionKey(stream))
+		if err == nil && found && len(v) == 8 {
+			last = binary.BigEndian.Uint64(v)
+		}
+		return err
+	})
+	return last, err
+}
+
+func getCopy(txn *badger.Txn, key []byte) (value []byte, found bool, err error) {
+	item, err := txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	value, err = item.ValueCopy([]byte{})
+	return value, err == nil, err
+}
+
+// LastPosition is the position of the newest event.
+func (s *Badger) LastPosition() uint64 { return s.position.Load() }
+
+// Stats returns the state as of now, with a fresh look at the volume.
+func (s *Badger) Stats() Stats {
+	s.state.RLock()
+	defer s.state.RUnlock()
+	st := Stats{
+		LastPosition:  s.position.Load(),
+		LogBytes:      s.endOffset.Load() - s.firstOffset.Load(),
+		MaxLogBytes:   s.sizing.maxLog,
+		MinFreeBytes:  s.sizing.floor,
+		Commits:       s.commits.Load(),
+		DroppedBlocks: s.dropped.Load(),
+		Damaged:       s.damaged.Load(),
+	}
+	if st.LastPosition > 0 {
+		st.FirstPosition = s.firstPosition.Load()
+	}
+	if s.closed {
+		st.ReadOnly, st.Reason = true, ErrClosed.Error()
+		return st
+	}
+	lsm, vlog := s.db.Size()
+	st.DiskBytes = uint64(lsm + vlog)
+	free, readOnly := s.space.state()
+	st.FreeBytes = free
+	if readOnly != nil {
+		st.ReadOnly, st.Reason = true, readOnly.Error()
+	}
+	if reason := s.brokenReason.Load(); reason != nil {
+		st.ReadOnly, st.Reason = true, *reason
+	}
+	return st
+}
+
+// Close refuses further calls, flushes and releases the directory. On a volume
+// too full to flush it returns a *NoSpaceError and keeps the directory: nothing
+// is lost when the process ends then, or call it again when there is room.
+func (s *Badger) Close() error {
+	s.state.Lock()
+	defer s.state.Unlock()
+	if s.shut {
+		return nil
+	}
+	if !s.closed {
+		s.closed = true
+		close(s.stop)
+	}
+	if err := s.space.roomToFlush(); err != nil {
+		return err
+	}
+	<-s.stopped
+	s.shut = true
+	err := s.db.Close()
+	if err != nil {
+		err = fmt.Errorf("cannot close %s: %w", s.opts.Dir, err)
+	}
+	return errors.Join(err, s.lock.release())
+}
+
+// maintain watches the space and collects the value log, until stop.
+func (s *Badger) maintain() {
+	defer close(s.stopped)
+	tick := time.NewTicker(spaceCheckInterval)
+	defer tick.Stop()
+	collected := time.Now()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
+		}
+		free, readOnly := s.space.state()
+		if readOnly == nil {
+			s.space.keepBallast()
+		}
+		if time.Since(collected) < valueLogGCInterval || free < s.sizing.floor+32<<20 {
+			continue
+		}
+		collected = time.Now()
+		s.collectValueLog()
+	}
+}
+
+// collectValueLog rewrites at most one file of long documents. It holds off
+// writers, so that the sync of a Power commit meets the memtable it wrote to.
+func (s *Badger) collectValueLog() {
+	s.write.Lock()
+	defer s.write.Unlock()
+	if s.broken != nil {
+		return
+	}
+	err := s.db.RunValueLogGC(valueLogGCRatio)
+	if err != nil && !errors.Is(err, badger.ErrNoRewrite) {
+		s.logger.Debug("value log not collected", "dir", s.opts.Dir, "err", err)
+	}
+}
+
+// badgerLogger sends badger's messages to slog: errors as warnings, since some
+// are reported nowhere else, the rest at debug.
+type badgerLogger struct{ logger *slog.Logger }
+
+func (l badgerLogger) log(level slog.Level, format string, args []any) {
+	if l.logger.Enabled(context.Background(), level) {
+		l.logger.Log(context.Background(), level, "badger", "message", strings.TrimSpace(fmt.Sprintf(format, args...)))
+	}
+}
+
+func (l badgerLogger) Errorf(format string, args ...any)   { l.log(slog.LevelWarn, format, args) }
+func (l badgerLogger) Warningf(format string, args ...any) { l.log(slog.LevelDebug, format, args) }
+func (l badgerLogger) Infof(format string, args ...any)    { l.log(slog.LevelDebug, format, args) }
+func (l badgerLogger) Debugf(format string, args ...any)   { l.log(slog.LevelDebug, format, args) }

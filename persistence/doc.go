@@ -1,0 +1,59 @@
+// Package persistence is the memory of a node: an append-only event log and a
+// set of documents, kept in one badger directory. It is the only package that
+// imports badger and it imports nothing else of the module.
+//
+// # Model
+//
+// The log is one sequence of events with a global position (from 1, without
+// gaps). Every event also belongs to a stream, which is a server id or "" for
+// the node, and has a version within it (from 1, without gaps). A document is
+// the latest state of one thing: (kind, id) and bytes. A [Batch] changes
+// documents and appends events all or nothing.
+//
+// Events reach the log on two ways that meet in the same block format:
+//
+//	Commit       control events with their documents; stored when it returns
+//	CallBuffer → AppendCalls   one packed record per tool call, drained in bulk
+//
+// # Layout
+//
+//	g/<position of the first record, 8 bytes BE>     block: many records, one checksum
+//	i/<stream>\0<version of its first record, BE>    index: which block holds these versions
+//	v/<stream>                                       last version of a stream whose blocks were all dropped
+//	d/<kind>\0<id>                                   document
+//	m/format, m/first                                format version; oldest retained block
+//
+// A block is the unit of checksum, of retention and of replay; codec.go and
+// block.go describe its bytes. Numbers are held by the single writer and are
+// found again by one reverse seek; badger's sequences would leave gaps.
+//
+// # Retention
+//
+// The log keeps about [Options.MaxLogBytes]. Every append that finds it larger
+// drops the oldest blocks with their index entries, 64 blocks or twice the
+// bytes it appended, whichever is more, so that its cost stays bounded.
+// [Store.History], [Store.StreamEvents] and [Store.Events] then start later;
+// positions and versions are never used twice. badger returns the disk space
+// at its next compactions, so the directory may be some times larger than the log.
+//
+// # Durability
+//
+// badger writes through memory-mapped files. With [Process] an acknowledged
+// write survives kill -9 of the process but not the loss of power; [Power]
+// adds one fsync per Commit and per AppendCalls.
+//
+// # A full volume
+//
+// A mapped page that cannot be had is a SIGBUS, which ends the process from
+// inside badger and cannot be caught. Every write is therefore preceded by a look
+// at the free space, and is refused with [ErrNoSpace] below a floor that leaves
+// room for what badger still has to flush and compact. A ballast file of two
+// memtables is given up when even that room shrinks. What remains: another
+// program that takes all of the floor within milliseconds while a compaction
+// runs can still end the process; no acknowledged write is lost then.
+//
+// # Reading order
+//
+// store.go (the contract), codec.go and block.go (bytes), ledger.go (numbers),
+// badger.go, write.go, read.go, retain.go, space.go, callbuffer.go.
+package persistence

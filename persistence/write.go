@@ -1,0 +1,265 @@
+package persistence
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+const (
+	// maxBlockStreams bounds the index entries of a block, so that one always
+	// fits in a transaction.
+	maxBlockStreams = 1024
+	// packedRoom is kept in a block for one more call record.
+	packedRoom = maxPackedCall + 32
+)
+
+// begin admits a writer, who then holds state for reading and write.
+func (s *Badger) begin(disk uint64) error {
+	s.state.RLock()
+	if s.closed {
+		s.state.RUnlock()
+		return ErrClosed
+	}
+	s.write.Lock()
+	err := s.broken
+	if err == nil {
+		err = s.space.admit(disk)
+	}
+	if err != nil {
+		s.end()
+	}
+	return err
+}
+
+func (s *Badger) end() {
+	s.write.Unlock()
+	s.state.RUnlock()
+}
+
+// Commit stores documents and control events; see Store.
+func (s *Badger) Commit(batches ...Batch) error {
+	costs, disk, err := measureAll(batches, s.sizing)
+	if err != nil {
+		return err
+	}
+	if disk == 0 {
+		return s.alive()
+	}
+	if err := s.begin(disk); err != nil {
+		return err
+	}
+	defer s.end()
+	now := s.opts.Now()
+	start := s.endOffset.Load()
+	for done := 0; done < len(batches); {
+		n := firstFit(costs[done:], s.sizing)
+		err := s.commitGroup(batches[done:done+n], now)
+		if err != nil && done > 0 {
+			return &PartialError{Applied: done, Err: err}
+		}
+		if err != nil {
+			return err
+		}
+		done += n
+	}
+	if err := s.flush(); err != nil {
+		return err
+	}
+	return s.retain(s.endOffset.Load() - start)
+}
+
+func (s *Badger) alive() error {
+	s.state.RLock()
+	defer s.state.RUnlock()
+	if s.closed {
+		return ErrClosed
+	}
+	return nil
+}
+
+// commitGroup is one transaction.
+func (s *Badger) commitGroup(batches []Batch, now time.Time) error {
+	w := s.newTransaction()
+	defer w.discard()
+	for i := range batches {
+		for _, d := range batches[i].Docs {
+			if err := w.putDoc(d); err != nil {
+				return err
+			}
+		}
+		if err := addEvents(s.builder, batches[i].Events, now, w.sealIfFull); err != nil {
+			return err
+		}
+	}
+	return w.commit()
+}
+
+// AppendCalls stores packed call records; see Store.
+func (s *Badger) AppendCalls(records []byte, lost uint64) error {
+	n, err := checkPacked(records)
+	if err != nil {
+		return err
+	}
+	if n == 0 && lost == 0 {
+		return s.alive()
+	}
+	if err := s.begin(uint64(len(records)) + uint64(n)*recordOverhead/4 + 1024); err != nil {
+		return err
+	}
+	defer s.end()
+	now := s.opts.Now()
+	start := s.endOffset.Load()
+	if err := s.appendCalls(records, lost, now); err != nil {
+		return err
+	}
+	if err := s.flush(); err != nil {
+		return err
+	}
+	return s.retain(s.endOffset.Load() - start)
+}
+
+func (s *Badger) appendCalls(records []byte, lost uint64, now time.Time) error {
+	w := s.newTransaction()
+	defer func() { w.discard() }()
+	err := eachFrame(records, func(frame []byte) error {
+		if err := w.sealIfFull(); err != nil {
+			return err
+		}
+		// Another block, with an index entry for each of its records at worst,
+		// must still fit.
+		if s.builder.count == 0 && !w.roomForBlock() {
+			if err := w.commit(); err != nil {
+				return err
+			}
+			w = s.newTransaction()
+		}
+		if !s.builder.addPacked(frame) {
+			return ErrInvalid // checkPacked has let it pass: not reached
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if lost > 0 {
+		event := droppedEvent(lost, now)
+		s.builder.addEvent(&event)
+	}
+	return w.commit()
+}
+
+// flush makes acknowledged writes as durable as asked for. After a failed sync
+// nobody knows what is on disk, so the store refuses further writes.
+func (s *Badger) flush() error {
+	if s.opts.Durability != Power {
+		return nil
+	}
+	if err := s.db.Sync(); err != nil {
+		return s.breakDown(fmt.Errorf("cannot sync %s: %w", s.opts.Dir, err))
+	}
+	// A new write-ahead file must not lose its name.
+	if err := s.lock.sync(); err != nil {
+		return s.breakDown(fmt.Errorf("cannot sync %s: %w", s.opts.Dir, err))
+	}
+	return nil
+}
+
+func (s *Badger) breakDown(err error) error {
+	s.broken = fmt.Errorf("%w since an earlier write failed: %w", ErrReadOnly, err)
+	reason := s.broken.Error()
+	s.brokenReason.Store(&reason)
+	s.logger.Error("log is read-only until reopened", "dir", s.opts.Dir, "err", err)
+	return err
+}
+
+// transaction collects entries and sealed blocks. One at a time, by the writer.
+type transaction struct {
+	s    *Badger
+	txn  *badger.Txn
+	used cost
+	done bool
+}
+
+func (s *Badger) newTransaction() *transaction {
+	return &transaction{s: s, txn: s.db.NewTransaction(true)}
+}
+
+// discard forgets what was not committed, numbers included.
+func (w *transaction) discard() {
+	w.txn.Discard()
+	if !w.done {
+		w.s.ledger.rollback()
+		w.s.builder.reset()
+	}
+}
+
+func (w *transaction) set(key, value []byte) error {
+	w.used.add(cost{bytes: len(key) + len(value) + entryOverhead, entries: 1})
+	return w.txn.Set(key, value)
+}
+
+func (w *transaction) putDoc(d Doc) error {
+	key := docKey(d.Kind, d.ID)
+	if d.Body == nil {
+		return w.txn.Delete(key)
+	}
+	return w.set(key, d.Body)
+}
+
+// roomForBlock says whether one more block fits. Its index entries take at most
+// three times its own size: a stream has at least one record in it.
+func (w *transaction) roomForBlock() bool {
+	c := w.used
+	c.add(cost{bytes: 4 * w.s.sizing.block, entries: maxBlockStreams + 2})
+	return c.fits(w.s.sizing)
+}
+
+// sealIfFull seals the block when another record might not fit.
+func (w *transaction) sealIfFull() error {
+	b := w.s.builder
+	if b.size()+packedRoom <= w.s.sizing.block && len(b.dir) < maxBlockStreams {
+		return nil
+	}
+	return w.seal()
+}
+
+func (w *transaction) seal() error {
+	s := w.s
+	if s.builder.count == 0 {
+		return nil
+	}
+	block, err := s.builder.seal(s.ledger, s.opts.RunID)
+	if err != nil {
+		return err
+	}
+	if err := w.set(blockKey(block.first), block.value); err != nil {
+		return err
+	}
+	for _, p := range block.index {
+		if err := w.set(indexKey(p.stream, p.first), p.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// commit writes everything. A failure of badger itself leaves open what its
+// memtable holds, so the store then refuses further writes.
+func (w *transaction) commit() error {
+	s := w.s
+	if err := w.seal(); err != nil {
+		return err
+	}
+	if err := w.txn.Commit(); err != nil {
+		return s.breakDown(fmt.Errorf("cannot write to %s: %w", s.opts.Dir, err))
+	}
+	w.done = true
+	s.ledger.commit()
+	end := s.ledger.tail()
+	s.endOffset.Store(end.offset)
+	s.position.Store(end.position)
+	s.commits.Add(1)
+	return nil
+}
