@@ -47,12 +47,13 @@ lint: ## gofmt, vet, staticcheck, the laws of arch_test.go
 	go tool staticcheck ./...
 	go test -count=1 .
 
-bench: ## the benchmarks; BENCH selects those beside the code
-	go test -p 1 -run '^$$' -bench '$(BENCH)' -benchmem ./...
-	go run ./bench
+bench: build ## the benchmarks; BENCH selects those beside the code
+	go test -p 1 -run '^$$' -bench '$(BENCH)' -benchmem $(UNIT)
+	go run ./bench -hangar bin/hangar
 
-bench-smoke: ## every benchmark once, to see that it runs
-	go test -p 1 -run '^$$' -bench . -benchtime 1x ./...
+bench-smoke: build ## every benchmark for a moment, to see that it runs
+	go test -p 1 -run '^$$' -bench . -benchtime 1x $(UNIT)
+	go run ./bench -smoke -hangar bin/hangar
 
 parts: ## fetch the real clients and servers for the end-to-end tests
 	.ci/parts
