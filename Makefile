@@ -1,7 +1,7 @@
 # Hangar's commands; `make help` lists them.
 #
 # HANGAR_REQUIRE names parts that must not be missing: with
-# HANGAR_REQUIRE=node,python a test that needs Node or Python fails where it
+# HANGAR_REQUIRE=node,python,curl a test that needs one of these fails where it
 # would skip. CI sets it.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c

@@ -7,7 +7,7 @@
 //
 // Some tests need parts that `make parts` fetches: Node (e2e/node) and Python
 // (e2e/python). Without them they skip and say why; a part that
-// HANGAR_REQUIRE names (HANGAR_REQUIRE=node,python) must not be missing.
+// HANGAR_REQUIRE names (HANGAR_REQUIRE=node,python,curl) must not be missing.
 //
 //	harness_test.go    the program: build, start, stop, nothing left behind
 //	process_test.go    processes as the kernel tells of them

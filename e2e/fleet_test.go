@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,7 +15,11 @@ const exampleFleet = "../examples/fleet.yaml"
 func TestExampleFleet(t *testing.T) {
 	h := startFile(t, absolute(t, exampleFleet))
 
-	for id, s := range h.list() {
+	cold := h.list()
+	if ids := slices.Sorted(maps.Keys(cold)); !slices.Equal(ids, []string{"calc", "clock", "notes", "text"}) {
+		t.Errorf("the example fleet is %v", ids)
+	}
+	for id, s := range cold {
 		if s.State != "cold" || s.Mode != "subprocess" {
 			t.Errorf("%s is %s (%s) before its first call, want cold (subprocess)", id, s.State, s.Mode)
 		}

@@ -30,6 +30,10 @@ var parts = map[string]func() error{
 		}
 		return present(nodeModules)
 	},
+	"curl": func() error {
+		_, err := exec.LookPath("curl")
+		return err
+	},
 	"python": func() error { return present(filepath.Join(pythonBin, "mcp-server-time")) },
 }
 
