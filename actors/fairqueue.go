@@ -58,28 +58,22 @@ func (q *fairQueue) pop() *backends.Call {
 	return c
 }
 
-// remove takes one call out; false if it does not wait here.
-func (q *fairQueue) remove(c *backends.Call) bool {
-	line := q.lines[c.Session]
-	if line == nil {
-		return false
-	}
-	for i, waiting := range line.calls {
-		if waiting != c {
-			continue
-		}
-		line.calls = append(line.calls[:i], line.calls[i+1:]...)
-		q.size--
-		if len(line.calls) == 0 {
-			delete(q.lines, line.session)
-			for j, t := range q.turns {
-				if t == line {
-					q.turns = append(q.turns[:j], q.turns[j+1:]...)
-					break
-				}
+// remove takes the call with this id out; nil if it does not wait here. It
+// looks at every waiting call: cancelling is rare.
+func (q *fairQueue) remove(id uint64) *backends.Call {
+	for t, line := range q.turns {
+		for i, c := range line.calls {
+			if c.ID != id {
+				continue
 			}
+			line.calls = append(line.calls[:i], line.calls[i+1:]...)
+			q.size--
+			if len(line.calls) == 0 {
+				delete(q.lines, line.session)
+				q.turns = append(q.turns[:t], q.turns[t+1:]...)
+			}
+			return c
 		}
-		return true
 	}
-	return false
+	return nil
 }

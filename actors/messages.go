@@ -44,9 +44,10 @@ type (
 		spec  supervisor.ServerSpec
 		reply chan error
 	}
-	// cancelCall: Ref → server; the caller gave up.
+	// cancelCall: Ref → server; the caller gave up. By id, since the call may
+	// have ended and been reused before this arrives.
 	cancelCall struct {
-		call  *backends.Call
+		id    uint64
 		cause error
 	}
 	// startGranted: starts → server; the attempt may begin.

@@ -43,9 +43,16 @@ func (r Ref) Do(c *backends.Call, timeout time.Duration) error {
 	return err
 }
 
+// Cancel ends the call with this id, wherever it is: its Do returns cause. It
+// does nothing when the call has already ended.
+func (r Ref) Cancel(id uint64, cause error) {
+	r.cell.sys.tell(r.cell.pid, cancelCall{id, cause})
+}
+
 // deliver hands the call over until it was answered or written to an
 // instance that failed it.
 func (c *cell) deliver(call *backends.Call, timeout time.Duration) error {
+	id := call.ID
 	timer := borrowTimer(timeout)
 	defer returnTimer(timer)
 	for resends := 0; ; resends++ {
@@ -58,7 +65,7 @@ func (c *cell) deliver(call *backends.Call, timeout time.Duration) error {
 		case <-call.Done():
 		case <-timer.C:
 			err := fmt.Errorf("%w: server %q did not answer within %s", supervisor.ErrCallTimeout, c.id, timeout)
-			c.sys.tell(c.pid, cancelCall{call, err})
+			c.sys.tell(c.pid, cancelCall{id, err})
 			return err
 		case <-c.gone:
 			select {
@@ -119,9 +126,9 @@ func ErrorType(err error) string {
 	case errors.Is(err, supervisor.ErrStopped):
 		return "McpServerNotReadyError"
 	case errors.Is(err, supervisor.ErrOverloaded):
-		return "RateLimitExceeded"
+		return "RateLimitExceededError"
 	case errors.Is(err, supervisor.ErrClosing):
-		return "ServiceClosing"
+		return "RuntimeClosingError"
 	case errors.Is(err, context.Canceled):
 		return "CancellationError"
 	}

@@ -69,13 +69,13 @@ func (c *cell) dispatch() {
 }
 
 func (c *cell) onCancel(m cancelCall) {
-	if c.queue.remove(m.call) {
+	if call := c.queue.remove(m.id); call != nil {
 		c.counters.Waiting.Store(int64(c.queue.size))
-		m.call.Finish(m.cause)
+		call.Finish(m.cause)
 		return
 	}
 	if c.instance != nil {
-		c.instance.Cancel(m.call, m.cause)
+		c.instance.Cancel(m.id, m.cause)
 	}
 }
 

@@ -68,10 +68,10 @@ type Instance interface {
 	// call exactly once; after an error (ErrClosed, ErrBusy) it never will
 	// and nothing of it was written.
 	Send(c *Call) error
-	// Cancel forgets a call and tells the server by notifications/cancelled.
+	// Cancel forgets the call with this id and tells the server by notifications/cancelled.
 	// It reports whether the call was still in flight; if so the call is
 	// finished with cause.
-	Cancel(c *Call, cause error) bool
+	Cancel(id uint64, cause error) bool
 	// Request makes one control request (initialize, tools/list, ping) and
 	// returns the raw result. It blocks; never use it from an actor. An error
 	// answer is an *RPCError.

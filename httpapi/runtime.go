@@ -49,6 +49,8 @@ type Target interface {
 	// ErrCallTimeout the call must be forgotten, otherwise released. Its
 	// other errors are those of backends.Call.Err.
 	Do(c *backends.Call, timeout time.Duration) error
+	// Cancel ends the call with this id: its Do returns cause.
+	Cancel(id uint64, cause error)
 }
 
 // HistoryRecord is one finished call as the log keeps it.

@@ -17,6 +17,7 @@ const DefaultMemoryLogBytes = 32 << 20
 type Memory struct {
 	sizing sizing
 	now    func() time.Time
+	runID  uint64
 
 	mu      sync.RWMutex
 	closed  bool
@@ -54,6 +55,12 @@ func NewMemory() *Memory {
 		builder: newBlockBuilder(),
 	}
 	m.ledger = newLedger(tail{}, func(stream string) (uint64, error) { return m.last[stream], nil })
+	return m
+}
+
+// WithRunID sets what Options.RunID is to Badger and returns m. Call it before use.
+func (m *Memory) WithRunID(id uint64) *Memory {
+	m.runID = id
 	return m
 }
 
@@ -128,7 +135,7 @@ func (m *Memory) seal() error {
 	if m.builder.count == 0 {
 		return nil
 	}
-	b, err := m.builder.seal(m.ledger, 0)
+	b, err := m.builder.seal(m.ledger, m.runID)
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,7 @@
 //
 // # States
 //
-// Every edge that Step may take; [Legal] is the same table as a function:
+// Every legal edge; [Legal] is the same table as a function:
 //
 //	cold ---------> initializing  a call or an operator wants the server
 //	initializing -> ready         it shook hands and listed its tools
@@ -55,6 +55,16 @@
 // A call in backoff waits while the server is dead and is refused while it is
 // degraded. A degraded server without a restart planned holds calls off until
 // NextRetryAt: without that, every call would pay for one more failing start.
+//
+// # What the shell owes
+//
+// It carries the effects out in order and reports the end of every epoch once,
+// by StartFailed or Exited, after the instance is gone; a start that takes too
+// long is such an end too, and the time limit is the shell's. It answers every
+// ProbeInstance, with a failure if nothing comes. After a step that leaves the
+// machine at rest ([Machine.AtRest]) while calls still wait, as when a server
+// exited by itself with calls not yet sent, it asks for a start again; no other
+// input would come. That cannot loop: a start that fails answers all of them.
 //
 // # What is forgotten
 //

@@ -151,6 +151,9 @@ func (c *checker) step(in Input) {
 	if !same(next, again) || len(effects) != len(sameEffects) {
 		c.t.Errorf("%T has two outcomes", in)
 	}
+	if c.isStale(in) && (!same(old, next) || len(effects) != 0) {
+		c.t.Errorf("stale %#v changed something", in)
+	}
 	c.m = next
 	c.checkTransitions(old, effects)
 	for _, e := range effects {
@@ -161,6 +164,28 @@ func (c *checker) step(in Input) {
 	if c.t.Failed() {
 		c.t.Logf("after %#v in %s:\nnow %s\neffects %s", in, render(old, c.now), render(next, c.now), renderEffects(effects))
 	}
+}
+
+// isStale knows from the effects alone what is about something past.
+func (c *checker) isStale(in Input) bool {
+	var epoch uint64
+	switch in := in.(type) {
+	case Started:
+		epoch = in.Epoch
+	case StartFailed:
+		epoch = in.Epoch
+	case Exited:
+		epoch = in.Epoch
+	case ProbePassed:
+		epoch = in.Epoch
+	case ProbeFailed:
+		epoch = in.Epoch
+	case TimerFired:
+		return in.Seq == 0 || in.Seq != c.timers[in.Kind]
+	default:
+		return false
+	}
+	return c.running == 0 || epoch != c.running
 }
 
 func deepCopy(m Machine) Machine {

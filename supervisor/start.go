@@ -42,7 +42,8 @@ func (s *step) startForCall() {
 	}
 }
 
-// start begins the attempt of a new epoch. The instance of the old one is gone.
+// start begins the attempt of a new epoch. The old one has ended, and endEpoch
+// cleared what belonged to it; here ends what was planned after it.
 func (s *step) start() {
 	s.cancel(TimerRetry)
 	s.m.Epoch++
@@ -50,9 +51,6 @@ func (s *step) start() {
 	s.m.Recovering = false
 	s.m.Phase = PhaseNone
 	s.m.NextRetryAt = time.Time{}
-	s.m.StopReason = ""
-	s.m.StartAfter = 0
-	s.m.ProbeMisses = 0
 	s.become(Initializing)
 	s.do(StartInstance{Epoch: s.m.Epoch})
 }

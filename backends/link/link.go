@@ -127,12 +127,12 @@ func (l *Link) InFlight() int { return int(l.inFlight.Load()) }
 
 // Cancel forgets a call, tells the instance, and finishes the call with
 // cause; false if it was not in flight.
-func (l *Link) Cancel(c *backends.Call, cause error) bool {
-	e, ok := l.take(c.ID)
+func (l *Link) Cancel(id uint64, cause error) bool {
+	e, ok := l.take(id)
 	if !ok {
 		return false
 	}
-	line := append([]byte(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":`), itoa(c.ID)...)
+	line := append([]byte(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":`), itoa(id)...)
 	line = append(line, `,"reason":`...)
 	line = jsonrpc.AppendString(line, []byte(cause.Error()))
 	line = append(line, "}}\n"...)

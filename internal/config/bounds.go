@@ -14,12 +14,12 @@ const (
 	// maxSeparators bounds the characters that can begin a value or a
 	// comment, counted before the YAML parser sees the text: its time goes
 	// with them, not with the bytes.
-	maxSeparators = 100_000
+	maxSeparators = 50_000
 	// maxDirectives: the parser compares every %TAG line with all others.
 	maxDirectives = 16
 	// maxNodes, maxDepth and maxExpanded bound the tree as it is read,
 	// every alias counted as often as it is used.
-	maxNodes    = 100_000
+	maxNodes    = 80_000
 	maxDepth    = 64
 	maxExpanded = 4 << 20
 	maxServers  = 10_000
@@ -95,28 +95,32 @@ func (e *expansion) walk(n *yaml.Node, depth int) bool {
 	return true
 }
 
-// lineReader hands out one line at a time and so knows, when the parser gives
-// up, how far it has read: many of its errors carry a wrong line or none.
+// lineReader hands out a few lines at a time and so knows, when the parser
+// gives up, about how far it has read: many of its errors carry a wrong line
+// or none.
 type lineReader struct {
 	rest  []byte
-	lines int
+	lines int // handed out, a last one without its end included
 }
+
+// leastRead keeps a file of empty lines from being read byte by byte.
+const leastRead = 64
 
 // Read implements io.Reader.
 func (r *lineReader) Read(p []byte) (int, error) {
 	if len(r.rest) == 0 {
 		return 0, io.EOF
 	}
-	end := bytes.IndexByte(r.rest, '\n') + 1
-	if end == 0 {
+	end := min(leastRead, len(r.rest))
+	if next := bytes.IndexByte(r.rest[end-1:], '\n'); next >= 0 {
+		end += next
+	} else {
 		end = len(r.rest)
 	}
-	if end <= len(p) {
-		r.lines++
-	} else {
-		end = len(p)
-	}
 	n := copy(p, r.rest[:end])
-	r.rest = r.rest[n:]
+	r.lines += bytes.Count(r.rest[:n], []byte{'\n'})
+	if r.rest = r.rest[n:]; len(r.rest) == 0 && p[n-1] != '\n' {
+		r.lines++
+	}
 	return n, nil
 }

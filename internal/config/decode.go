@@ -21,7 +21,7 @@ type nodeDecoder interface {
 	decodeNode(d *decoder, n *yaml.Node, p *path) bool
 }
 
-// keyed, embedded in a section, remembers where the section and its keys
+// keyed, embedded in every section, remembers where the section and its keys
 // stand in the file.
 type keyed struct {
 	at   position
@@ -100,12 +100,9 @@ func (d *decoder) section(n *yaml.Node, v reflect.Value, p *path) bool {
 		return d.mismatch(n, p, "a map")
 	}
 	plan := d.plan(v.Type())
-	var k *keyed
-	if r, ok := v.Addr().Interface().(interface{ recorder() *keyed }); ok {
-		k = r.recorder()
-		k.at = positionOf(n)
-	}
-	good, found := true, make(map[string]bool, len(n.Content)/2)
+	k := v.Addr().Interface().(interface{ recorder() *keyed }).recorder()
+	k.at = positionOf(n)
+	good := true
 	for _, pr := range pairs(n) {
 		child := p.child(pr.key)
 		f, known := plan.byName[pr.key]
@@ -115,18 +112,15 @@ func (d *decoder) section(n *yaml.Node, v reflect.Value, p *path) bool {
 			}
 			continue
 		}
-		found[f.name] = true
 		if f.unread != "" {
 			d.warn(pr.at, child, "%s", f.unread)
 		}
 		ok := d.value(pr.value, v.FieldByIndex(f.index), f, child)
 		good = good && ok
-		if k != nil {
-			k.keys = append(k.keys, keyAt{name: pr.key, at: pr.at, good: ok})
-		}
+		k.keys = append(k.keys, keyAt{name: pr.key, at: pr.at, good: ok})
 	}
 	for _, f := range plan.fields {
-		if f.required && !found[f.name] {
+		if f.required && !k.has(f.name) {
 			d.fault(positionOf(n), p, "%s is required", f.name)
 			good = false
 		}

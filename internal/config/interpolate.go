@@ -13,10 +13,11 @@ var reference = regexp.MustCompile(`\$?\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]
 
 // interpolate replaces the references of one scalar, once: what a variable
 // holds is text and is never read again, neither for ${ nor as YAML structure.
-// The default counts when the variable is unset, not when it is empty.
-func (t *tree) interpolate(n *yaml.Node, p *path) {
+// The default counts when the variable is unset, not when it is empty. It
+// reports false when the variables make more text than a file may have.
+func (t *tree) interpolate(n *yaml.Node, p *path) bool {
 	if !strings.Contains(n.Value, "${") {
-		return
+		return true
 	}
 	var out strings.Builder
 	text, from, changed := n.Value, 0, false
@@ -44,8 +45,7 @@ func (t *tree) interpolate(n *yaml.Node, p *path) {
 		}
 		if t.added += len(value); t.added > maxExpanded {
 			t.c.fault(positionOf(n), p, "the variables of the file make more than %d bytes", maxExpanded)
-			t.added = 0
-			return
+			return false
 		}
 		out.WriteString(value)
 		changed = true
@@ -53,13 +53,14 @@ func (t *tree) interpolate(n *yaml.Node, p *path) {
 		t.fromEnv[n] = true
 	}
 	if !changed {
-		return
+		return true
 	}
 	out.WriteString(text[from:])
 	n.Value = out.String()
 	if whole && n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle|yaml.TaggedStyle) == 0 {
 		n.Tag = "" // ShortTag now resolves the new text: a port becomes a number
 	}
+	return true
 }
 
 func (t *tree) lookup(text string, m []int) (string, bool) {

@@ -11,7 +11,6 @@ type path struct {
 	parent *path
 	key    string
 	index  int // of a list item when key is empty
-	quiet  bool
 }
 
 // maxPathKey bounds one key of a printed path.
@@ -25,21 +24,25 @@ var quietWords = []string{
 }
 
 func (p *path) child(key string) *path {
-	return &path{parent: p, key: key, quiet: p != nil && p.quiet || isQuiet(key)}
+	return &path{parent: p, key: key}
 }
 
 func (p *path) item(i int) *path {
-	return &path{parent: p, index: i, quiet: p != nil && p.quiet}
+	return &path{parent: p, index: i}
 }
 
-func isQuiet(key string) bool {
-	key = strings.ToLower(key)
-	for _, word := range quietWords {
-		if strings.Contains(key, word) {
-			return true
+// quiet reports whether no value at this path may be printed. The file as a
+// whole is quiet too: it may be any file, named by mistake.
+func (p *path) quiet() bool {
+	for q := p; q != nil; q = q.parent {
+		key := strings.ToLower(q.key)
+		for _, word := range quietWords {
+			if strings.Contains(key, word) {
+				return true
+			}
 		}
 	}
-	return false
+	return p == nil
 }
 
 // String is the dotted form: mcp_servers.math.args[2].

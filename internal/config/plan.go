@@ -39,11 +39,11 @@ type plan struct {
 	closed bool // an unknown key refuses the file, strict mode or not
 }
 
-// openKeys, embedded in a section, takes its unknown keys without a word:
+// openKeys, a blank field of a section, takes its unknown keys without a word:
 // the contract does not list what belongs there.
 type openKeys struct{}
 
-// closedKeys, embedded in a section, makes its unknown keys faults: a
+// closedKeys, a blank field of a section, makes its unknown keys faults: a
 // misspelt restriction must not become no restriction.
 type closedKeys struct{}
 

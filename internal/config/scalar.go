@@ -58,7 +58,7 @@ func (d *decoder) text(n *yaml.Node, v reflect.Value, f *field, p *path, want st
 	switch {
 	case hasText(n) || d.fromEnv[n]:
 	case isNull(n):
-		if f.enum != nil {
+		if f.enum != nil || f.required {
 			return d.mismatch(n, p, want)
 		}
 		return true // a key without a value is a key not set
@@ -139,12 +139,11 @@ func truth(n *yaml.Node) (value, ok bool) {
 }
 
 // mismatch tells what was expected and what is there. The value itself is
-// shown only if it cannot be a secret, and never for the file as a whole: it
-// may be any file, named by mistake. It reports false, for its callers to
+// shown only if it cannot be a secret. It reports false, for its callers to
 // return.
 func (d *decoder) mismatch(n *yaml.Node, p *path, want string) bool {
 	found := nameOf(n)
-	if n.Kind == yaml.ScalarNode && !isNull(n) && !d.fromEnv[n] && p != nil && !p.quiet {
+	if n.Kind == yaml.ScalarNode && !isNull(n) && !d.fromEnv[n] && !p.quiet() {
 		switch n.ShortTag() {
 		case "!!int", "!!float", "!!bool":
 			found = clip(n.Value, maxShown)

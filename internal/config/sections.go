@@ -123,7 +123,7 @@ type Langfuse struct {
 // Audit is the audit trail of newer files.
 type Audit struct {
 	keyed
-	openKeys
+	_       openKeys
 	Enabled bool `cfg:"enabled"`
 }
 
@@ -185,7 +185,7 @@ type Approvals struct {
 // FleetToolMode is the section tool_access of the whole fleet.
 type FleetToolMode struct {
 	keyed
-	closedKeys
+	_     closedKeys
 	Mode  string `cfg:"mode" default:"egress" enum:"egress|front_door"`
 	Rules Opaque `cfg:"rules"`
 }

@@ -50,7 +50,7 @@ type OPA struct {
 // the driver.
 type AuthStorage struct {
 	keyed
-	openKeys
+	_      openKeys
 	Driver string `cfg:"driver" default:"memory" enum:"memory|sqlite|postgresql|event_sourcing"`
 	Path   string `cfg:"path"`
 }

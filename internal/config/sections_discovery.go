@@ -16,7 +16,7 @@ type Discovery struct {
 // Source is one place to look. Keys beyond these are options of its type.
 type Source struct {
 	keyed
-	openKeys
+	_             openKeys
 	Type          string   `cfg:"type,required" enum:"docker|filesystem|kubernetes|entrypoint"`
 	Mode          string   `cfg:"mode" default:"additive" enum:"additive|authoritative"`
 	Enabled       bool     `cfg:"enabled" default:"true"`

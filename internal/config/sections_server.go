@@ -57,7 +57,7 @@ type Resources struct {
 // go with the type.
 type RemoteAuth struct {
 	keyed
-	openKeys
+	_    openKeys
 	Type string `cfg:"type" default:"none" enum:"none|api_key|bearer|basic"`
 }
 

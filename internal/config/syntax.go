@@ -26,7 +26,7 @@ func parseYAML(c *collector, data []byte) *yaml.Node {
 	case errors.Is(err, io.EOF):
 		c.fault(position{line: 1}, nil, "the file is empty: mcp_servers is missing")
 	case errors.Is(err, errSecondDocument):
-		c.fault(position{line: root.Line}, nil, "%s", err)
+		c.fault(position{line: max(root.Line, 1)}, nil, "%s", err)
 	default:
 		c.fault(position{line: syntaxLine(data, r.lines, err)}, nil, "not valid YAML: %s", explainSyntax(err))
 	}

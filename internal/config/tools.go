@@ -17,7 +17,7 @@ type Tools struct {
 // ToolPolicy lists patterns; the zero value restricts nothing.
 type ToolPolicy struct {
 	keyed
-	closedKeys
+	_            closedKeys
 	AllowList    []string `cfg:"allow_list"`
 	DenyList     []string `cfg:"deny_list"`
 	ApprovalList []string `cfg:"approval_list"`

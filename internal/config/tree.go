@@ -41,7 +41,7 @@ func (t *tree) check(n *yaml.Node, p *path, depth int) bool {
 	}
 	switch n.Kind {
 	case yaml.ScalarNode:
-		t.interpolate(n, p)
+		return t.interpolate(n, p)
 	case yaml.SequenceNode:
 		for i, item := range n.Content {
 			if !t.check(item, p.item(i), depth+1) {
@@ -54,8 +54,14 @@ func (t *tree) check(n *yaml.Node, p *path, depth int) bool {
 	return true
 }
 
+// checkMapping also takes out the entries it refuses, so that nothing is
+// told about them twice.
 func (t *tree) checkMapping(n *yaml.Node, p *path, depth int) bool {
-	seen := make(map[string]int, len(n.Content)/2)
+	var seen map[string]int
+	if len(n.Content) > 2*fewKeys {
+		seen = make(map[string]int, len(n.Content)/2)
+	}
+	kept := n.Content[:0]
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
 		if key.Kind != yaml.ScalarNode {
@@ -66,20 +72,38 @@ func (t *tree) checkMapping(n *yaml.Node, p *path, depth int) bool {
 		if isMerge(key) {
 			if !mergeable(value) {
 				t.c.fault(positionOf(value), child, "the merge key << takes an alias of a map, or a list of them")
-				value.Kind, value.Tag, value.Value, value.Content = yaml.ScalarNode, "!!null", "", nil
 				continue
 			}
-		} else if first, twice := seen[key.Value]; twice {
-			t.c.fault(positionOf(key), child, "the key is already set in line %d", first)
+		} else if line := firstLine(seen, kept, key.Value); line > 0 {
+			t.c.fault(positionOf(key), child, "the key is already set in line %d", line)
 			continue
-		} else {
+		}
+		kept = append(kept, key, value)
+		if seen != nil {
 			seen[key.Value] = key.Line
 		}
 		if !t.check(value, child, depth+1) {
 			return false
 		}
 	}
+	n.Content = kept
 	return true
+}
+
+// fewKeys is up to where looking through the keys beats a map of them.
+const fewKeys = 12
+
+// firstLine is where a key was set first, 0 if it was not.
+func firstLine(seen map[string]int, kept []*yaml.Node, key string) int {
+	if seen != nil {
+		return seen[key]
+	}
+	for i := 0; i < len(kept); i += 2 {
+		if kept[i].Value == key && !isMerge(kept[i]) {
+			return kept[i].Line
+		}
+	}
+	return 0
 }
 
 func isMerge(key *yaml.Node) bool { return key.Kind == yaml.ScalarNode && key.ShortTag() == "!!merge" }
@@ -108,45 +132,48 @@ type pair struct {
 }
 
 // pairs lists a mapping in file order. Its own keys win over merged ones, and
-// of several merged maps the first wins. A duplicate key was told by tree
-// already; its first value counts.
+// of several merged maps the first wins.
 func pairs(n *yaml.Node) []pair {
-	list := make([]pair, 0, len(n.Content)/2)
-	var seen map[string]bool
-	if len(n.Content) > 2 {
-		seen = make(map[string]bool, len(n.Content)/2)
+	list, merges := ownPairs(make([]pair, 0, len(n.Content)/2), n, nil)
+	if len(merges) == 0 {
+		return list
 	}
-	return addPairs(list, seen, n)
+	seen := make(map[string]bool, len(list))
+	for _, pr := range list {
+		seen[pr.key] = true
+	}
+	return mergePairs(list, merges, seen)
 }
 
-func addPairs(list []pair, seen map[string]bool, n *yaml.Node) []pair {
+// ownPairs adds the entries of a mapping that are not seen yet, and returns
+// what it merges.
+func ownPairs(list []pair, n *yaml.Node, seen map[string]bool) ([]pair, []*yaml.Node) {
 	var merges []*yaml.Node
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
 		switch {
-		case key.Kind != yaml.ScalarNode || seen[key.Value]:
 		case isMerge(key):
 			merges = append(merges, follow(value))
-		default:
+		case !seen[key.Value]:
 			if seen != nil {
 				seen[key.Value] = true
 			}
 			list = append(list, pair{key: key.Value, at: positionOf(key), value: follow(value)})
 		}
 	}
+	return list, merges
+}
+
+func mergePairs(list []pair, merges []*yaml.Node, seen map[string]bool) []pair {
 	for _, m := range merges {
-		if seen == nil {
-			seen = make(map[string]bool)
-			for _, p := range list {
-				seen[p.key] = true
-			}
+		maps := []*yaml.Node{m}
+		if m.Kind == yaml.SequenceNode {
+			maps = m.Content
 		}
-		if m.Kind == yaml.MappingNode {
-			list = addPairs(list, seen, m)
-			continue
-		}
-		for _, item := range m.Content {
-			list = addPairs(list, seen, follow(item))
+		for _, item := range maps {
+			var inner []*yaml.Node
+			list, inner = ownPairs(list, follow(item), seen)
+			list = mergePairs(list, inner, seen)
 		}
 	}
 	return list

@@ -1,0 +1,255 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/aabb9013/hangar/internal/jsonrpc"
+	"github.com/aabb9013/hangar/supervisor"
+)
+
+// hangarTool is one of the front's own tools (reference section 9.1). Its
+// handler returns the structured result; an error becomes an isError result
+// of the reference's shape {error, type, details}.
+type hangarTool struct {
+	name, description string
+	schema            string // JSON Schema of the arguments
+	readOnly          bool
+	handle            func(ctx context.Context, s *session, args json.RawMessage) (any, error)
+}
+
+const serverArgSchema = `{"type":"object","properties":{"mcp_server":{"type":"string","description":"id of the server"}},"required":["mcp_server"],"additionalProperties":false}`
+
+// hangarTools is the table of the front's own tools.
+func (f *Front) hangarTools() map[string]hangarTool {
+	table := []hangarTool{
+		{
+			name: "hangar_list", description: "List the MCP servers of the fleet with their states.", readOnly: true,
+			schema: `{"type":"object","properties":{"state_filter":{"type":["string","null"],"description":"only servers in this state: cold, initializing, ready, degraded or dead"}},"additionalProperties":false}`,
+			handle: f.hangarList,
+		},
+		{name: "hangar_start", description: "Start a server; returns when it is ready.", schema: serverArgSchema, handle: f.hangarStart},
+		{name: "hangar_stop", description: "Stop a server; the next call starts it again.", schema: serverArgSchema, handle: f.hangarStop},
+		{
+			name: "hangar_status", description: "Show the fleet at a glance.", readOnly: true,
+			schema: `{"type":"object","properties":{},"additionalProperties":false}`, handle: f.hangarStatus,
+		},
+		{name: "hangar_tools", description: "List a server's tools with their schemas; starts the server if its tools are not known.", readOnly: true, schema: serverArgSchema, handle: f.hangarToolsOf},
+		{name: "hangar_details", description: "Show everything known of one server.", readOnly: true, schema: serverArgSchema, handle: f.hangarDetails},
+		{
+			name: "hangar_call", description: "Call up to 100 tools at once, in parallel; results come in the order of the calls.",
+			schema: hangarCallSchema, handle: f.hangarCall,
+		},
+	}
+	tools := make(map[string]hangarTool, len(table))
+	for _, t := range table {
+		tools[t.name] = t
+	}
+	return tools
+}
+
+// hangarToolObjects are the front's own tools as tools/list shows them.
+func (f *Front) hangarToolObjects() [][]byte {
+	var out [][]byte
+	for _, name := range []string{"hangar_list", "hangar_start", "hangar_stop", "hangar_status", "hangar_tools", "hangar_details", "hangar_call"} {
+		t := f.tools[name]
+		raw, err := json.Marshal(map[string]any{
+			"name": t.name, "description": t.description,
+			"inputSchema": json.RawMessage(t.schema),
+			"annotations": map[string]any{"readOnlyHint": t.readOnly, "openWorldHint": false},
+		})
+		if err == nil {
+			out = append(out, raw)
+		}
+	}
+	return out
+}
+
+// hangarTimeout bounds the tools that wait for a server's start or stop.
+const hangarTimeout = 120 * time.Second
+
+// callHangar runs one of the front's own tools.
+func (f *Front) callHangar(dst []byte, s *session, tool hangarTool, raw []byte, env *jsonrpc.Envelope) []byte {
+	args := env.Arguments.Of(raw)
+	if args == nil {
+		args = []byte("{}")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), hangarTimeout)
+	defer cancel()
+	result, err := tool.handle(ctx, s, append(json.RawMessage(nil), args...))
+	isError := err != nil
+	if err != nil {
+		answer, _, known := describeError(err)
+		if !known {
+			f.log.Error("tool failed for an unknown reason", "tool", tool.name, "err", err)
+		}
+		result = map[string]any{"error": answer.message, "type": answer.name, "details": map[string]any{}}
+	}
+	body, err := toolResult(result, isError)
+	if err != nil {
+		return jsonrpc.AppendError(dst, env.ID.Of(raw), codeInternal, "internal error")
+	}
+	return appendResult(dst, env.ID.Of(raw), body)
+}
+
+// toolResult is the tools/call result of a structured value: as text for old
+// clients, as structuredContent for new ones.
+func toolResult(value any, isError bool) ([]byte, error) {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(map[string]any{
+		"content":           []any{map[string]any{"type": "text", "text": string(text)}},
+		"structuredContent": json.RawMessage(text),
+		"isError":           isError,
+	})
+}
+
+// toolArgs reads a tool's arguments strictly; wrong ones become an isError
+// result, as MCP wants it (SEP-1303).
+func toolArgs(args json.RawMessage, known ...string) (*fields, error) {
+	o, err := decodeObject(args)
+	if err != nil {
+		return nil, err
+	}
+	f := &fields{object: o}
+	f.onlyKnown(known...)
+	return f, nil
+}
+
+// serverArg reads the one argument mcp_server.
+func (f *Front) serverArg(args json.RawMessage) (*supervisor.View, error) {
+	a, err := toolArgs(args, "mcp_server")
+	if err != nil {
+		return nil, err
+	}
+	id := a.required("mcp_server")
+	if err := a.err(); err != nil {
+		return nil, err
+	}
+	v, ok := f.runtime.View(id)
+	if !ok {
+		return nil, fmt.Errorf("%w: %s", supervisor.ErrServerNotFound, quoteClient(id))
+	}
+	return v, nil
+}
+
+func (f *Front) hangarList(_ context.Context, _ *session, args json.RawMessage) (any, error) {
+	a, err := toolArgs(args, "state_filter")
+	if err != nil {
+		return nil, err
+	}
+	state := a.text("state_filter")
+	if err := a.err(); err != nil {
+		return nil, err
+	}
+	servers := []any{}
+	for _, v := range f.runtime.Views() {
+		if state == nil || v.State.String() == *state {
+			servers = append(servers, summaryOf(v))
+		}
+	}
+	return map[string]any{"mcp_servers": servers, "groups": []any{}, "runtime_mcp_servers": []any{}}, nil
+}
+
+func (f *Front) hangarStart(ctx context.Context, _ *session, args json.RawMessage) (any, error) {
+	v, err := f.serverArg(args)
+	if err != nil {
+		return nil, err
+	}
+	if v, err = f.runtime.StartServer(ctx, v.Spec.ID); err != nil {
+		return nil, err
+	}
+	return map[string]any{"mcp_server": v.Spec.ID, "state": v.State, "tools": toolNames(v.Catalogue)}, nil
+}
+
+func (f *Front) hangarStop(ctx context.Context, _ *session, args json.RawMessage) (any, error) {
+	v, err := f.serverArg(args)
+	if err != nil {
+		return nil, err
+	}
+	const reason = "manual_stop"
+	if err := f.runtime.StopServer(ctx, v.Spec.ID, reason); err != nil {
+		return nil, err
+	}
+	return map[string]any{"stopped": v.Spec.ID, "reason": reason}, nil
+}
+
+var indicators = map[supervisor.State]string{
+	supervisor.Cold: "[COLD]", supervisor.Initializing: "[STARTING]", supervisor.Ready: "[READY]",
+	supervisor.Degraded: "[DEGRADED]", supervisor.Dead: "[DEAD]",
+}
+
+func (f *Front) hangarStatus(_ context.Context, _ *session, args json.RawMessage) (any, error) {
+	a, err := toolArgs(args)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.err(); err != nil {
+		return nil, err
+	}
+	views := f.runtime.Views()
+	servers := make([]any, 0, len(views))
+	healthy, lines := 0, ""
+	for _, v := range views {
+		if v.Health() == "healthy" {
+			healthy++
+		}
+		var lastUsed any
+		if ns := v.Counters.LastUsed.Load(); ns > 0 {
+			lastUsed = unixFloat(time.Unix(0, ns))
+		}
+		servers = append(servers, map[string]any{
+			"id": v.Spec.ID, "indicator": indicators[v.State], "state": v.State, "mode": v.Spec.Mode, "last_used": lastUsed,
+		})
+		lines += fmt.Sprintf("%-12s %s\n", indicators[v.State], v.Spec.ID)
+	}
+	uptime := f.opts.Now().Sub(f.runtime.Info().StartedAt)
+	return map[string]any{
+		"mcp_servers": servers, "groups": []any{}, "runtime_mcp_servers": []any{},
+		"summary": map[string]any{
+			"healthy_mcp_servers": healthy, "total_mcp_servers": len(views),
+			"runtime_mcp_servers": 0, "runtime_healthy": 0,
+			"uptime": uptime.Truncate(time.Second).String(), "uptime_seconds": uptime.Seconds(),
+		},
+		"formatted": lines,
+	}, nil
+}
+
+func (f *Front) hangarToolsOf(ctx context.Context, _ *session, args json.RawMessage) (any, error) {
+	v, err := f.serverArg(args)
+	if err != nil {
+		return nil, err
+	}
+	if v.Catalogue == nil {
+		if v, err = f.runtime.StartServer(ctx, v.Spec.ID); err != nil {
+			return nil, err
+		}
+	}
+	return map[string]any{
+		"mcp_server": v.Spec.ID, "state": v.State, "predefined": v.ToolsPredefined, "tools": toolItems(v.Catalogue),
+	}, nil
+}
+
+func (f *Front) hangarDetails(_ context.Context, _ *session, args json.RawMessage) (any, error) {
+	v, err := f.serverArg(args)
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		detailShape
+		ToolsPolicy toolsPolicy `json:"tools_policy"`
+	}{detailOf(v, f.opts.Now()), toolsPolicy{Type: "none"}}, nil
+}
+
+// toolsPolicy says which tools of a server a policy hides; there are no
+// policies yet, so it is always of type none.
+type toolsPolicy struct {
+	Type     string `json:"type"`
+	Allow    bool   `json:"has_allow_list"`
+	Deny     bool   `json:"has_deny_list"`
+	Filtered int    `json:"filtered_count"`
+}

@@ -1,0 +1,200 @@
+package httpapi
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/aabb9013/hangar/internal/jsonrpc"
+)
+
+// Bounds of the sessions of the MCP front.
+const (
+	// MaxSessions bounds the sessions of one node; when full the one that was
+	// idle longest goes, unless all were used within minSessionIdle.
+	MaxSessions = 10000
+	// SessionIdle ends a session that was not used for so long.
+	SessionIdle    = 30 * time.Minute
+	minSessionIdle = time.Minute
+	// maxSessionCalls bounds the calls one session may have in flight.
+	maxSessionCalls = 1000
+)
+
+var errSessionsFull = errors.New("too many sessions")
+
+// session is one MCP client of the revisions with sessions.
+type session struct {
+	id       string
+	key      uint64 // of fair queueing
+	version  string // negotiated revision
+	lastUsed atomic.Int64
+	stream   atomic.Bool // its GET stream is open
+	ended    chan struct{}
+
+	mu    sync.Mutex
+	calls map[callID]flight
+}
+
+// callID is a client's request id: a small integer, or else its raw token.
+type callID struct {
+	number uint64
+	token  string
+}
+
+// flight is a call of a session that has no answer yet.
+type flight struct {
+	target Target
+	id     uint64
+}
+
+// clientID makes a map key of a raw id; the usual small integers cost no
+// allocation.
+func clientID(token []byte) callID {
+	if len(token) > 0 && token[0] != '"' {
+		if n, ok := jsonrpc.ParseID(token); ok {
+			return callID{number: n}
+		}
+	}
+	return callID{token: string(token)}
+}
+
+var (
+	errDuplicateID   = errors.New("the id is in use by another request of this session")
+	errSessionBusy   = errors.New("the session has too many calls in flight")
+	errCancelledByMC = errors.New("cancelled by the client")
+)
+
+// begin notes a call in flight.
+func (s *session) begin(id callID, f flight) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, used := s.calls[id]; used {
+		return errDuplicateID
+	}
+	if len(s.calls) >= maxSessionCalls {
+		return errSessionBusy
+	}
+	if s.calls == nil {
+		s.calls = make(map[callID]flight)
+	}
+	s.calls[id] = f
+	return nil
+}
+
+func (s *session) end(id callID) {
+	s.mu.Lock()
+	delete(s.calls, id)
+	s.mu.Unlock()
+}
+
+// cancel ends the session's call with this id, if it is in flight.
+func (s *session) cancel(id callID) {
+	s.mu.Lock()
+	f, ok := s.calls[id]
+	s.mu.Unlock()
+	if ok {
+		f.target.Cancel(f.id, errCancelledByMC)
+	}
+}
+
+// sessions is the table of open sessions.
+type sessions struct {
+	now     func() time.Time
+	mu      sync.RWMutex
+	byID    map[string]*session
+	lastKey uint64
+}
+
+func newSessions(now func() time.Time) *sessions {
+	return &sessions{now: now, byID: make(map[string]*session)}
+}
+
+// open makes a session with an id of 128 random bits.
+func (t *sessions) open(version string) (*session, error) {
+	var random [16]byte
+	rand.Read(random[:]) // never fails
+	s := &session{id: hex.EncodeToString(random[:]), version: version, ended: make(chan struct{})}
+	now := t.now()
+	s.lastUsed.Store(now.UnixNano())
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.byID) >= MaxSessions && !t.makeRoomLocked(now) {
+		return nil, errSessionsFull
+	}
+	t.lastKey++
+	s.key = t.lastKey
+	t.byID[s.id] = s
+	return s, nil
+}
+
+// makeRoomLocked ends every expired session, or else the one that was idle
+// longest.
+func (t *sessions) makeRoomLocked(now time.Time) bool {
+	var oldest *session
+	for _, s := range t.byID {
+		if now.Sub(time.Unix(0, s.lastUsed.Load())) > SessionIdle {
+			t.dropLocked(s)
+		} else if oldest == nil || s.lastUsed.Load() < oldest.lastUsed.Load() {
+			oldest = s
+		}
+	}
+	if len(t.byID) < MaxSessions {
+		return true
+	}
+	if oldest == nil || now.Sub(time.Unix(0, oldest.lastUsed.Load())) < minSessionIdle {
+		return false
+	}
+	t.dropLocked(oldest)
+	return true
+}
+
+func (t *sessions) dropLocked(s *session) {
+	delete(t.byID, s.id)
+	close(s.ended)
+}
+
+// find returns an open session and marks it used; nil if there is none.
+func (t *sessions) find(id []byte, now time.Time) *session {
+	t.mu.RLock()
+	s := t.byID[string(id)]
+	t.mu.RUnlock()
+	if s == nil {
+		return nil
+	}
+	if now.UnixNano()-s.lastUsed.Load() > int64(SessionIdle) {
+		t.close(id)
+		return nil
+	}
+	s.lastUsed.Store(now.UnixNano())
+	return s
+}
+
+// close ends a session; false if there is none of this id.
+func (t *sessions) close(id []byte) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.byID[string(id)]
+	if s == nil {
+		return false
+	}
+	t.dropLocked(s)
+	return true
+}
+
+// closeAll ends every session, so that their streams end.
+func (t *sessions) closeAll() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range t.byID {
+		t.dropLocked(s)
+	}
+}
+
+func (t *sessions) count() int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return len(t.byID)
+}
