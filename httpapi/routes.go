@@ -78,9 +78,9 @@ func routes() []route {
 
 // newRouter builds the router over a table. fasthttp/router does what the
 // contract asks once its redirects are off (a 307 loses bodies in some
-// clients) and both spellings of each path are registered: it matches the path
-// as sent, so that %2F stays inside one segment, copies the parameters, and
-// finds all methods of a path for Allow.
+// clients): it matches the path as sent, so that %2F stays inside one segment,
+// copies the parameters, and finds all methods of a path for Allow. It cannot
+// hold both /x and /x/, so a slash at the end is cut off before it looks.
 func (a *API) newRouter(table []route) fasthttp.RequestHandler {
 	r := router.New()
 	r.RedirectTrailingSlash = false
@@ -99,14 +99,17 @@ func (a *API) newRouter(table []route) fasthttp.RequestHandler {
 		if row.permission == "" || row.handle == nil {
 			panic("httpapi: route " + row.method + " " + row.path + " has no permission or no handler")
 		}
-		for _, path := range []string{row.path, row.path + "/"} {
-			r.Handle(row.method, path, a.endpoint(row))
-			if row.method == fasthttp.MethodGet {
-				r.Handle(fasthttp.MethodHead, path, a.endpoint(row))
-			}
+		r.Handle(row.method, row.path, a.endpoint(row))
+		if row.method == fasthttp.MethodGet {
+			r.Handle(fasthttp.MethodHead, row.path, a.endpoint(row))
 		}
 	}
-	return r.Handler
+	return func(ctx *fasthttp.RequestCtx) {
+		if path := ctx.URI().PathOriginal(); len(path) > 1 && path[len(path)-1] == '/' {
+			ctx.URI().SetPathBytes(path[:len(path)-1])
+		}
+		r.Handler(ctx)
+	}
 }
 
 func (a *API) endpoint(row route) fasthttp.RequestHandler {
