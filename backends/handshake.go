@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/aabb9013/hangar/internal/jsonrpc"
 )
 
 // ProtocolVersions are the revisions spoken with servers, newest first. A
@@ -73,11 +75,27 @@ func handshakeError(ctx context.Context, in Instance, err error) error {
 	var crash *CrashError
 	switch {
 	case errors.As(err, &crash):
-		return fmt.Errorf("%w: the server ended during the handshake (%s)", ErrCrashed, crash.Exit)
-	case ctx.Err() == context.DeadlineExceeded:
+		return endedEarly(crash.Exit)
+	case errors.Is(err, ErrClosed):
+		select {
+		case <-in.Done():
+			return endedEarly(in.Exit())
+		case <-ctx.Done():
+		}
+	}
+	if ctx.Err() == context.DeadlineExceeded {
 		return fmt.Errorf("no answer in time: %w", context.DeadlineExceeded)
 	}
 	return err
+}
+
+func endedEarly(exit Exit) error {
+	if exit.Err == nil {
+		return fmt.Errorf("%w during the handshake (%s)", ErrCrashed, exit)
+	}
+	how := exit
+	how.Err = nil
+	return fmt.Errorf("%w during the handshake: %w (%s)", ErrCrashed, exit.Err, how)
 }
 
 // ListTools reads all pages of tools/list; each tool keeps every field. It
@@ -102,13 +120,11 @@ func ListTools(ctx context.Context, in Instance) ([]Tool, error) {
 			return nil, fmt.Errorf("%w: the answer to tools/list: %v", ErrProtocol, err)
 		}
 		for _, raw := range page.Tools {
-			var tool struct {
-				Name string `json:"name"`
+			name, err := toolName(raw)
+			if err != nil {
+				return nil, fmt.Errorf("%w: tool %d of tools/list: %v", ErrProtocol, len(tools), err)
 			}
-			if err := json.Unmarshal(raw, &tool); err != nil || tool.Name == "" {
-				return nil, fmt.Errorf("%w: a tool without a name", ErrProtocol)
-			}
-			tools = append(tools, Tool{Name: tool.Name, Raw: raw})
+			tools = append(tools, Tool{Name: name, Raw: raw})
 		}
 		if len(tools) > MaxTools {
 			return nil, fmt.Errorf("%w: more than %d tools", ErrProtocol, MaxTools)
@@ -119,4 +135,20 @@ func ListTools(ctx context.Context, in Instance) ([]Tool, error) {
 		cursor = page.NextCursor
 	}
 	return nil, fmt.Errorf("%w: tools/list has more than %d pages", ErrProtocol, maxToolPages)
+}
+
+// toolName reads the name of a tool as strictly as a message is read: a client
+// with another JSON parser must not find another name in the same object.
+func toolName(raw []byte) (string, error) {
+	message := append([]byte(`{"jsonrpc":"2.0","method":"tool","params":`), raw...)
+	message = append(message, '}')
+	var env jsonrpc.Envelope
+	if err := jsonrpc.Scan(message, jsonrpc.Limits{}, &env); err != nil {
+		return "", err
+	}
+	name, ok := jsonrpc.Unquote(env.Name.Of(message))
+	if !ok || len(name) == 0 {
+		return "", errors.New("it has no name")
+	}
+	return string(name), nil
 }

@@ -3,6 +3,7 @@ package backends
 import (
 	"sync"
 	"time"
+	"unicode/utf8"
 )
 
 // LogLine is one line of a server's stderr.
@@ -26,7 +27,11 @@ type LogRing struct {
 // Add appends one line; a text over LogLineBytes is cut and marked "...".
 func (r *LogRing) Add(line LogLine) {
 	if len(line.Text) > LogLineBytes {
-		line.Text = line.Text[:LogLineBytes] + "..."
+		cut := LogLineBytes
+		for cut > LogLineBytes-utf8.UTFMax && !utf8.RuneStart(line.Text[cut]) {
+			cut--
+		}
+		line.Text = line.Text[:cut] + "..."
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -32,13 +32,10 @@ type Script struct {
 	IgnoreEOF, IgnoreTerm, IgnoreStop bool
 	StopDelay                         time.Duration // between the end of stdin and the exit
 
-	// Silent answers nothing after the handshake: calls and pings hang.
-	Silent bool
-	// NeverRead stops reading stdin after notifications/initialized.
-	NeverRead bool
-	// CloseStdin and CloseStdout close the stream after
-	// notifications/initialized and stay.
-	CloseStdin, CloseStdout bool
+	// After the handshake, that is the last page of tools/list:
+	Silent                  bool // answers nothing: calls and pings hang
+	NeverRead               bool // stops reading stdin
+	CloseStdin, CloseStdout bool // closes the stream and stays
 
 	Banner      bool     // text that is no JSON on stdout, at the start and before every answer
 	Noise       int      // lines that are no JSON, after notifications/initialized

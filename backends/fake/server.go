@@ -42,6 +42,7 @@ type server struct {
 	timers  map[*time.Timer]struct{}
 	pending map[string]*time.Timer // by the raw id: requests that are answered later
 	phase   phase
+	ready   bool // the last page of tools/list was answered
 	calls   int
 	added   bool
 	answer  string // to the last question of Script.Ask
@@ -102,7 +103,7 @@ func (s *server) run() {
 func (s *server) deaf() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.phase == operating && (s.script.NeverRead || s.script.CloseStdin)
+	return s.ready && (s.script.NeverRead || s.script.CloseStdin)
 }
 
 // do runs f as the server, now or when it is thawed, and then writes what f had
@@ -214,7 +215,7 @@ func (s *server) handle(line []byte) {
 }
 
 func (s *server) request(id []byte, method string, line []byte, env *jsonrpc.Envelope) {
-	if s.script.Silent && s.phase == operating && method != "tools/list" {
+	if s.script.Silent && s.ready {
 		return
 	}
 	switch {
@@ -293,6 +294,11 @@ func (s *server) initialized() {
 			s.notify("notifications/tools/list_changed", "")
 		}
 	}
+}
+
+// handshaken does what the script wants when the tools are told.
+func (s *server) handshaken() {
+	s.ready = true
 	if s.script.CloseStdout {
 		s.flush()
 		s.stdout.close()

@@ -184,6 +184,9 @@ func (s *server) list(id, params []byte) {
 	}
 	b.WriteByte('}')
 	s.result(id, b.String())
+	if to == len(tools) && !s.ready {
+		s.handshaken()
+	}
 }
 
 // text answers one text content.

@@ -171,7 +171,7 @@ func (l *Link) badLine(line []byte, env *jsonrpc.Envelope, err error) bool {
 	if len(bytes.TrimSpace(line)) == 0 {
 		return false
 	}
-	if l.noise++; l.noise > backends.MaxNoise {
+	if l.noise++; l.noise == backends.MaxNoise+1 {
 		l.fail(fmt.Errorf("%w: more than %d lines in a row on stdout are no JSON-RPC", backends.ErrProtocol, backends.MaxNoise))
 	}
 	return false

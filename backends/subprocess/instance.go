@@ -36,6 +36,8 @@ type instance struct {
 	reason error // why Kill was called
 	reaped bool  // the pid may belong to another process from here on
 
+	drained chan struct{} // closed when stderr was read to its end
+
 	done chan struct{}
 	exit backends.Exit // valid once done is closed
 }
@@ -130,6 +132,7 @@ func (in *instance) watch(w *waiter) {
 	in.pipes.stdout.SetReadDeadline(time.Now().Add(outputGrace))
 	in.pipes.stderr.SetReadDeadline(time.Now().Add(outputGrace))
 	<-in.link.ReadDone()
+	<-in.drained // its last words belong before the report of its end
 
 	in.mu.Lock()
 	status.Asked, status.Err = in.asked, in.reason
@@ -168,23 +171,35 @@ func (in *instance) expectExit(reason error) {
 	})
 }
 
+var stderrBuffers = sync.Pool{New: func() any { b := make([]byte, 8<<10); return &b }}
+
 // drainStderr reads the child's stderr into the server's ring for as long as
 // the child lives: a full pipe would block it.
 func (in *instance) drainStderr() {
+	defer close(in.drained)
 	src := newSource(in.pipes.stderr)
-	var buf []byte
+	var buf *[]byte // borrowed while there is something to read
 	var partial []byte
 	buffer := func() []byte {
 		if buf == nil {
-			buf = make([]byte, 8<<10)
+			buf = stderrBuffers.Get().(*[]byte)
 		}
-		return buf
+		return *buf
 	}
-	idle := func() { buf = nil }
+	idle := func() {
+		if buf != nil {
+			stderrBuffers.Put(buf)
+			buf = nil
+		}
+		if len(partial) == 0 {
+			partial = nil
+		}
+	}
+	defer idle()
 	for {
 		n, err := src.Read(buffer, idle)
 		if n > 0 {
-			partial = in.logLines(partial, buf[:n])
+			partial = in.logLines(partial, (*buf)[:n])
 		}
 		if err != nil {
 			if len(partial) > 0 {

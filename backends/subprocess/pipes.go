@@ -74,9 +74,13 @@ func (s *sink) TryWrite(p []byte) (n int, err error) {
 func (s *sink) Write(p []byte) (int, error)        { return s.f.Write(p) }
 func (s *sink) SetWriteDeadline(t time.Time) error { return s.f.SetWriteDeadline(t) }
 
+// leftOver is what a dead child can have left in a pipe.
+const leftOver = 64 << 10
+
 // source is a link.Source over a child's stdout; for one reader.
 type source struct {
 	raw    syscall.RawConn
+	left   int // how much may be read after the deadline
 	buffer func() []byte
 	idle   func()
 	n      int
@@ -85,7 +89,7 @@ type source struct {
 }
 
 func newSource(f *os.File) *source {
-	s := &source{}
+	s := &source{left: leftOver}
 	s.raw, s.err = f.SyscallConn()
 	s.try = s.attempt
 	return s
@@ -98,7 +102,16 @@ func (s *source) Read(buffer func() []byte, idle func()) (int, error) {
 	}
 	s.buffer, s.idle = buffer, idle
 	if err := s.raw.Read(s.try); err != nil {
-		return 0, err
+		// The deadline says how long to wait for more, not how fast a busy
+		// host must be in reading what is there.
+		if !errors.Is(err, os.ErrDeadlineExceeded) || s.left <= 0 {
+			return 0, err
+		}
+		s.n, s.err = 0, syscall.EAGAIN
+		if s.raw.Control(func(fd uintptr) { s.attempt(fd) }) != nil || s.err == syscall.EAGAIN {
+			return 0, err
+		}
+		s.left -= s.n
 	}
 	switch {
 	case s.err != nil:

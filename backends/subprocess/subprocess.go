@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -37,6 +38,7 @@ const (
 type Backend struct {
 	opts    Options
 	spawner *spawner
+	threads bool // wait for children on threads, as where there are no pidfds
 }
 
 var _ backends.Backend = (*Backend)(nil)
@@ -80,11 +82,15 @@ func (b *Backend) Start(ctx context.Context, spec backends.LaunchSpec) (backends
 		return fail(err)
 	}
 	pidfd := -1
+	want := &pidfd
+	if b.threads {
+		want = nil
+	}
 	proc, err := b.spawner.start(path, spec.Command, &os.ProcAttr{
 		Dir:   spec.Dir,
 		Env:   b.environ(spec),
 		Files: []*os.File{pipes.childIn, pipes.childOut, pipes.childErr},
-		Sys:   sysProcAttr(&pidfd),
+		Sys:   sysProcAttr(want),
 	})
 	pipes.closeChild()
 	if err != nil {
@@ -93,7 +99,7 @@ func (b *Backend) Start(ctx context.Context, spec backends.LaunchSpec) (backends
 	}
 	in := &instance{
 		spec: spec, opts: b.opts, pipes: pipes, proc: proc,
-		pid: proc.Pid, done: make(chan struct{}),
+		pid: proc.Pid, done: make(chan struct{}), drained: make(chan struct{}),
 	}
 	in.link = link.Open(link.Config{
 		Server: spec.Server, Epoch: spec.Epoch, MaxMessage: spec.MaxMessage,
@@ -165,18 +171,25 @@ func classify(err error) error {
 // RunTagEnv names the variable that marks every process of one runtime.
 const RunTagEnv = "HANGAR_RUN"
 
+// environ has every name once: C programs take the first of two equal names,
+// others the last.
 func (b *Backend) environ(spec backends.LaunchSpec) []string {
-	env := append([]string(nil), b.opts.Environ...)
+	declared := maps.Clone(spec.Env)
 	if spec.RunTag != "" {
-		env = append(env, RunTagEnv+"="+spec.RunTag)
+		if declared == nil {
+			declared = make(map[string]string, 1)
+		}
+		declared[RunTagEnv] = spec.RunTag
 	}
-	keys := make([]string, 0, len(spec.Env))
-	for k := range spec.Env {
-		keys = append(keys, k)
+	env := make([]string, 0, len(b.opts.Environ)+len(declared))
+	for _, kv := range b.opts.Environ {
+		name, _, _ := strings.Cut(kv, "=")
+		if _, ok := declared[name]; !ok {
+			env = append(env, kv)
+		}
 	}
-	sort.Strings(keys)
-	for _, k := range keys {
-		env = append(env, k+"="+spec.Env[k]) // the last one of a name wins
+	for _, name := range slices.Sorted(maps.Keys(declared)) {
+		env = append(env, name+"="+declared[name])
 	}
 	return env
 }

@@ -36,10 +36,13 @@ func newWaiter(proc *os.Process, pidfd int) *waiter {
 // wait returns the child's end; before is called once the child is dead and
 // not yet reaped.
 func (w *waiter) wait(before func()) backends.Exit {
-	if w.file == nil || !w.dead() {
+	if w.file == nil {
 		return waitThread(w.proc, before)
 	}
-	w.file.Close()
+	defer w.file.Close()
+	if !w.dead() {
+		return waitThread(w.proc, before)
+	}
 	before()
 	return reap(w.proc)
 }

@@ -1,0 +1,120 @@
+package backendtest
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/aabb9013/hangar/backends"
+)
+
+var stopCases = []contractCase{
+	{"stop ends a good server cleanly", stopClean},
+	{"stop drains calls in flight", stopDrains},
+	{"stop gives calls up after the drain", stopGivesUp},
+	{"stop is idempotent and safe in parallel", stopParallel},
+	{"stop escalates to SIGTERM", stopTerm},
+	{"stop escalates to SIGKILL", stopKill},
+	{"a done context cuts stop short", stopCut},
+}
+
+func stopClean(b *bench) {
+	s := b.ready(Behaviour{})
+	begin := time.Now()
+	s.Stop(b.Context(), time.Minute)
+	b.within("the stop", time.Since(begin), 0, 2*time.Second)
+	if exit := s.awaitEnd(); !exit.Normal() || !exit.Asked {
+		b.Errorf("exit %+v", exit)
+	}
+	s.Stop(b.Context(), time.Minute)
+}
+
+func stopDrains(b *bench) {
+	s := b.ready(Behaviour{})
+	begin := time.Now()
+	slow, quick := s.send("sleep", args{"ms": 300}), s.send("echo", args{"text": "x"})
+	s.Stop(b.Context(), time.Minute)
+	b.within("the stop", time.Since(begin), 300*time.Millisecond, patience)
+	for _, c := range []*backends.Call{slow, quick} {
+		if s.finished(c); c.Err != nil {
+			b.Errorf("a drained call ended with %v", c.Err)
+		}
+	}
+	if exit := s.awaitEnd(); !exit.Normal() || !exit.Asked {
+		b.Errorf("exit %+v", exit)
+	}
+}
+
+func stopGivesUp(b *bench) {
+	s := b.ready(Behaviour{})
+	c := s.send("sleep", args{"ms": 3_600_000})
+	begin := time.Now()
+	s.Stop(b.Context(), 200*time.Millisecond)
+	b.within("the stop", time.Since(begin), 200*time.Millisecond, 5*time.Second)
+	var crash *backends.CrashError
+	if s.finished(c); !errors.As(c.Err, &crash) || !crash.Exit.Asked || !crash.Sent {
+		b.Errorf("the call ended with %v", c.Err)
+	}
+}
+
+func stopParallel(b *bench) {
+	s := b.ready(Behaviour{})
+	var wg sync.WaitGroup
+	for i := range 10 {
+		wg.Go(func() {
+			if i == 5 {
+				s.Kill(nil)
+			}
+			s.Stop(b.Context(), 0)
+			select {
+			case <-s.Done():
+			default:
+				b.Error("Stop returned before the end")
+			}
+		})
+	}
+	wg.Wait()
+	s.Kill(errors.New("too late"))
+	if exit := s.awaitEnd(); exit.Err != nil {
+		b.Errorf("exit %+v", exit)
+	}
+}
+
+func stopTerm(b *bench) {
+	b.tune = Tuning{EOFGrace: 200 * time.Millisecond, TermGrace: time.Minute}
+	s := b.ready(Behaviour{IgnoreEOF: true})
+	begin := time.Now()
+	s.Stop(b.Context(), 0)
+	b.within("the stop", time.Since(begin), 200*time.Millisecond, 400*time.Millisecond)
+	if exit := s.awaitEnd(); exit.Signal != "SIGTERM" || !exit.Asked || exit.Err != nil {
+		b.Errorf("exit %+v", exit)
+	}
+}
+
+func stopKill(b *bench) {
+	b.tune = Tuning{EOFGrace: 200 * time.Millisecond, TermGrace: 300 * time.Millisecond}
+	s := b.ready(Behaviour{IgnoreEOF: true, IgnoreTerm: true})
+	c := s.send("sleep", args{"ms": 3_600_000})
+	begin := time.Now()
+	s.Stop(b.Context(), 0)
+	b.within("the stop", time.Since(begin), 500*time.Millisecond, 700*time.Millisecond)
+	if exit := s.awaitEnd(); exit.Signal != "SIGKILL" || exit.Code != -1 || !exit.Asked || exit.Err != nil {
+		b.Errorf("exit %+v", exit)
+	}
+	if s.finished(c); !errors.Is(c.Err, backends.ErrCrashed) {
+		b.Errorf("the call ended with %v", c.Err)
+	}
+}
+
+func stopCut(b *bench) {
+	b.tune = Tuning{EOFGrace: time.Hour, TermGrace: time.Hour}
+	s := b.ready(Behaviour{IgnoreEOF: true, IgnoreTerm: true})
+	s.send("sleep", args{"ms": 3_600_000})
+	ctx, cancel := context.WithTimeout(b.Context(), 100*time.Millisecond)
+	defer cancel()
+	begin := time.Now()
+	s.Stop(ctx, time.Hour)
+	b.within("the stop", time.Since(begin), 100*time.Millisecond, 5*time.Second)
+	s.awaitEnd()
+}

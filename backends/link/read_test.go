@@ -1,0 +1,206 @@
+package link
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/aabb9013/hangar/backends"
+	"github.com/aabb9013/hangar/internal/jsonrpc"
+)
+
+func TestLinkReadsMessagesSplitAnywhere(t *testing.T) {
+	size := 0
+	for at := 0; at <= size; at++ {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, -1)
+			var progress []string
+			a, b := call("a"), call("b")
+			a.Progress = func(raw []byte, _ *jsonrpc.Envelope) { progress = append(progress, string(raw)) }
+			r.mustSend(t, a)
+			r.mustSend(t, b)
+			note := fmt.Sprintf(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":%d,"progress":1}}`, a.ID)
+			answerA := fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"result":{"text":"zażółć %c"}}`, a.ID, 0x1f600)
+			answerB := fmt.Sprintf(` {"jsonrpc":"2.0","id":"%d","error":{"code":1,"message":"m"}}`, b.ID)
+			stream := "noise\n" + note + "\n" + answerB + "\r\n\n" + answerA + "\n" + `{"jsonrpc":"2.0","method":"m/n"}` + "\n"
+			size = len(stream)
+			at := min(at, size) // ids may lose a digit less
+			r.src.chunks <- []byte(stream[:at])
+			synctest.Wait()
+			r.src.chunks <- []byte(stream[at:])
+			synctest.Wait()
+			if len(a.Done()) != 1 || len(b.Done()) != 1 {
+				t.Fatalf("split at %d: answers are missing", at)
+			}
+			if a.Err != nil || string(a.Answer) != answerA || a.Env.Kind != jsonrpc.Response {
+				t.Errorf("split at %d: a got %q, %v", at, a.Answer, a.Err)
+			}
+			if b.Err != nil || string(b.Answer) != answerB+"\r" || b.Env.Kind != jsonrpc.ErrorResponse {
+				t.Errorf("split at %d: b got %q, %v", at, b.Answer, b.Err)
+			}
+			if len(progress) != 1 || progress[0] != note || fmt.Sprint(r.obs.methods) != "[m/n]" || r.obs.count() != 2 {
+				t.Errorf("split at %d: progress %q, notified %q, done %d", at, progress, r.obs.methods, r.obs.count())
+			}
+		})
+	}
+}
+
+func TestLinkReadsByteByByte(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, -1)
+		c := r.mustSend(t, call("x"))
+		for _, b := range fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%d,"result":{}}`+"\n", c.ID) {
+			r.src.chunks <- []byte{b}
+		}
+		<-c.Done()
+		if c.Err != nil {
+			t.Error(c.Err)
+		}
+	})
+}
+
+func TestLinkBufferGrowsAndIsReleased(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, -1)
+		c := r.mustSend(t, call("x"))
+		text := strings.Repeat("x", 1<<20)
+		r.says(`{"jsonrpc":"2.0","id":%d,"result":{"text":%q}}`, c.ID, text)
+		<-c.Done()
+		synctest.Wait() // the link is idle
+		if !strings.Contains(string(c.Answer), text) {
+			t.Error("the answer is not whole")
+		}
+		most := 0
+		for _, room := range r.src.room {
+			most = max(most, room)
+		}
+		if most > 1<<20 {
+			t.Errorf("a buffer had %d bytes of room", most)
+		}
+		r.src.room = nil
+		r.says("noise")
+		synctest.Wait()
+		if r.src.room[0] != readSize {
+			t.Errorf("after idling the buffer has %d bytes, want a fresh one of %d", r.src.room[0], readSize)
+		}
+	})
+}
+
+func TestIdleReaderHoldsNoBuffer(t *testing.T) {
+	r := reader{max: 1 << 20}
+	r.used = copy(r.space(), "whole\nrest")
+	if line, _, ok := r.next(0); !ok || string(line) != "whole" {
+		t.Errorf("got %q, %v", line, ok)
+	}
+	if r.release(); r.buf == nil {
+		t.Error("the buffer with an unfinished line was released")
+	}
+	if r.used = 0; r.buf == nil {
+		t.Fatal("no buffer")
+	}
+	if r.release(); r.buf != nil {
+		t.Error("the empty buffer was kept")
+	}
+}
+
+func TestLinkRefusesLongLinesHoweverTheyAreCut(t *testing.T) {
+	for name, chunks := range map[string][]string{
+		"endless":          {strings.Repeat("x", 5000)},
+		"whole":            {strings.Repeat("x", 1500) + "\n"},
+		"in pieces":        {strings.Repeat("x", 600), strings.Repeat("x", 600), "\n"},
+		"just over":        {strings.Repeat("x", 1001), "\n"},
+		"just over, whole": {strings.Repeat("x", 1001) + "\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, -1, func(c *Config) { c.MaxMessage = 1000 })
+			for _, chunk := range chunks {
+				r.src.chunks <- []byte(chunk)
+			}
+			if err := <-r.fails; !errors.Is(err, backends.ErrMessageTooLarge) {
+				t.Error(err)
+			}
+		})
+	}
+	t.Run("just not", func(t *testing.T) {
+		r := newRig(t, -1, func(c *Config) { c.MaxMessage = 1000 })
+		c := r.mustSend(t, call("x"))
+		line := fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"result":{"a":""}}`, c.ID)
+		r.says("%s", strings.Replace(line, `""`, `"`+strings.Repeat("x", 1000-len(line))+`"`, 1))
+		if <-c.Done(); c.Err != nil || len(c.Answer) != 1000 {
+			t.Errorf("%v, %d bytes", c.Err, len(c.Answer))
+		}
+	})
+}
+
+func TestLinkToleratesNoiseUpToItsLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, -1)
+		for range 2 {
+			for range backends.MaxNoise {
+				r.says("[info] %s", "hello")
+				r.says("  ") // blank lines are no noise
+			}
+			r.says(`{"jsonrpc":"2.0","method":"notifications/message"}`) // ends the row
+		}
+		synctest.Wait()
+		if len(r.fails) != 0 {
+			t.Fatal(<-r.fails)
+		}
+		for range backends.MaxNoise + 10 {
+			r.says("{")
+		}
+		if err := <-r.fails; !errors.Is(err, backends.ErrProtocol) {
+			t.Error(err)
+		}
+		if synctest.Wait(); len(r.fails) != 0 {
+			t.Error("Fail was called twice")
+		}
+	})
+}
+
+func TestSpoiltAnswerFailsItsCallAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, -1)
+		c := r.mustSend(t, call("x"))
+		r.says(`{"jsonrpc":"2.0","id":%d,"result":{"deep":1e}}`, c.ID)
+		if <-c.Done(); !errors.Is(c.Err, backends.ErrProtocol) {
+			t.Error(c.Err)
+		}
+		synctest.Wait()
+		if n := r.obs.count(); n != 1 {
+			t.Errorf("CallsDone counted %d", n)
+		}
+		done := make(chan error, 1)
+		go func() {
+			_, err := r.Request(t.Context(), "ping", nil)
+			done <- err
+		}()
+		synctest.Wait()
+		r.says(`{"jsonrpc":"2.0","id":%d,"result":{}`, c.ID+1)
+		if err := <-done; !errors.Is(err, backends.ErrProtocol) {
+			t.Error(err)
+		}
+		if n := r.obs.count(); n != 1 {
+			t.Errorf("a control request was counted as a call")
+		}
+	})
+}
+
+func TestLinkAnswersTheServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, -1)
+		r.says(`{"jsonrpc":"2.0","id":"a\"b","method":"ping"}`)
+		r.says(`{"jsonrpc":"2.0","id":7,"method":"roots/list"}`)
+		r.says(`{"jsonrpc":"2.0","id":8,"method":"sampling/createMessage","params":{}}`)
+		synctest.Wait()
+		want := `{"jsonrpc":"2.0","id":"a\"b","result":{}}
+{"jsonrpc":"2.0","id":7,"result":{"roots":[]}}
+{"jsonrpc":"2.0","id":8,"error":{"code":-32601,"message":"the client does not offer this method"}}
+`
+		if got := r.sink.text(); got != want {
+			t.Errorf("got %s", got)
+		}
+	})
+}
