@@ -30,7 +30,7 @@ type plan struct {
 	quiet    bool
 }
 
-// settle is how long a target rests before its idle memory is read.
+// settle is how long a target rests before its idle memory is read, when measurements are not shorter than that.
 const settle = time.Second
 
 // harness measures every system in turn, in rounds, and prints the medians.
@@ -181,7 +181,7 @@ func (p *plan) cells(ctx context.Context, h *host, r *report, system string, ser
 				return err
 			}
 		}
-		pause(ctx, settle)
+		pause(ctx, min(settle, p.duration))
 		if err := r.addMemory(system, servers, "idle", t.pid); err != nil {
 			return err
 		}

@@ -119,7 +119,10 @@ func TestDriverDetectsWrongAnswers(t *testing.T) {
 	}{
 		"another id":         {func(n int, id *json.RawMessage, _ *string) int { *id = json.RawMessage("12345"); return 0 }, "wrong id"},
 		"the id as a string": {func(n int, id *json.RawMessage, _ *string) int { *id = quote(string(*id)); return 0 }, "wrong id"},
-		"another text":       {func(n int, _ *json.RawMessage, text *string) int { *text = strings.Replace(*text, "a", "b", 1); return 0 }, "wrong content"},
+		"another text": {func(n int, _ *json.RawMessage, text *string) int {
+			*text = strings.Replace(*text, "a", "b", 1)
+			return 0
+		}, "wrong content"},
 		"the text cut": {func(n int, _ *json.RawMessage, text *string) int {
 			*text = (*text)[:len(*text)-1]
 			return 0
