@@ -188,3 +188,5 @@ func testFleet() *fakeRuntime {
 
 // changed counts the changes that the runtime was asked for.
 func (f *fakeRuntime) changed() int64 { return f.changes.Load() }
+
+func (t *fakeTarget) Cancel(uint64, error) {}

@@ -132,7 +132,7 @@ func callCancel(b *bench) {
 	if n := s.InFlight(); n != 1 {
 		b.Errorf("%d in flight", n)
 	}
-	if !s.Cancel(c, errGaveUp) {
+	if !s.Cancel(c.ID, errGaveUp) {
 		b.Error("Cancel found no call")
 	}
 	if s.finished(c); c.Err != errGaveUp || !c.Sent() {
@@ -141,13 +141,13 @@ func callCancel(b *bench) {
 	if n := s.InFlight(); n != 0 {
 		b.Errorf("%d in flight after the cancel", n)
 	}
-	if s.Cancel(c, errGaveUp) {
+	if s.Cancel(c.ID, errGaveUp) {
 		b.Error("Cancel found the call again")
 	}
 	// Both orders of answer and cancel are possible; each ends the call once.
 	for range 200 {
 		c := s.send("echo", args{"text": "x"})
-		cancelled := s.Cancel(c, errGaveUp)
+		cancelled := s.Cancel(c.ID, errGaveUp)
 		if s.finished(c); cancelled != (c.Err == errGaveUp) {
 			b.Fatalf("Cancel said %v, the call ended with %v", cancelled, c.Err)
 		}

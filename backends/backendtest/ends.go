@@ -57,7 +57,7 @@ func endCrash(b *bench) {
 		if len(c.Done()) != 0 {
 			b.Error("a call was finished twice")
 		}
-		if s.Cancel(c, errGaveUp) {
+		if s.Cancel(c.ID, errGaveUp) {
 			b.Error("a finished call could be cancelled")
 		}
 	}

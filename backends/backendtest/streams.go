@@ -89,7 +89,7 @@ func streamWrongID(b *bench) {
 	if n := s.InFlight(); n != 1 || len(c.Done()) != 0 {
 		b.Errorf("%d calls in flight; a foreign answer was taken", n)
 	}
-	if !s.Cancel(c, errGaveUp) {
+	if !s.Cancel(c.ID, errGaveUp) {
 		b.Error("the call is lost")
 	}
 }

@@ -197,7 +197,7 @@ func TestCancelTellsTheServer(t *testing.T) {
 		c := r.mustSend(t, call("x"))
 		line := string(c.Line)
 		cause := errors.New(`the "client" left`)
-		if !r.Cancel(c, cause) {
+		if !r.Cancel(c.ID, cause) {
 			t.Fatal("no call")
 		}
 		if <-c.Done(); c.Err != cause {
@@ -209,7 +209,7 @@ func TestCancelTellsTheServer(t *testing.T) {
 		}
 		r.says(`{"jsonrpc":"2.0","id":%d,"result":{}}`, c.ID)
 		synctest.Wait()
-		if len(c.Done()) != 0 || r.obs.count() != 1 || r.Cancel(c, cause) {
+		if len(c.Done()) != 0 || r.obs.count() != 1 || r.Cancel(c.ID, cause) {
 			t.Error("the late answer was taken")
 		}
 	})
