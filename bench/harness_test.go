@@ -83,7 +83,7 @@ func TestHarnessMeasuresEverySystem(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "figures.json")
 	args := []string{"-hangar", self, "-servers", "1,3", "-inflight", "2", "-payload", "64,65536", "-storm", "4",
-		"-warmup", "10ms", "-duration", "100ms", "-rounds", "1", "-json", file, "-quiet"}
+		"-warmup", "10ms", "-duration", "300ms", "-rounds", "1", "-json", file, "-quiet"}
 	if err := harness(t.Context(), args); err != nil {
 		t.Fatal(err)
 	}

@@ -186,8 +186,8 @@ func (l *link) read() {
 	clear(l.pending)
 }
 
-// widen lets a pipe hold more, which saves switching to and fro while one long line is written: at 64 KiB a third of the
-// throughput. It is done when it pays only, and may fail: the sum of all pipes is limited for each user.
+// widen lets a pipe hold more, which saves switching to and fro while one long line is written: at 64 KiB about a
+// quarter of the throughput. It is done only when it pays, and may fail: the sum of all pipes is limited for each user.
 func widen(pipe *os.File) {
 	conn, err := pipe.SyscallConn()
 	if err != nil {

@@ -30,6 +30,7 @@ type report struct {
 	Commit  string    `json:"commit"`
 	Command string    `json:"command"`
 	Time    time.Time `json:"time"`
+	Load    string    `json:"load_average_before"`
 	Rounds  int       `json:"rounds"`
 	Cells   []*cell   `json:"cells"`
 	Storms  []*storm  `json:"storms"`
@@ -66,7 +67,8 @@ type memory struct {
 func newReport(ctx context.Context, p *plan) *report {
 	return &report{
 		Machine: machine(), Kernel: kernel(), CPUs: runtime.NumCPU(), Go: runtime.Version(), Commit: commit(ctx),
-		Command: "go run ./bench " + strings.Join(os.Args[1:], " "), Time: time.Now().UTC().Truncate(time.Second), Rounds: p.rounds, plan: p,
+		Command: "go run ./bench " + strings.Join(os.Args[1:], " "), Time: time.Now().UTC().Truncate(time.Second), Rounds: p.rounds,
+		Load: loadAverage(), plan: p,
 	}
 }
 
@@ -144,8 +146,8 @@ func failures(rounds []driver.Result) (n uint64, first string) {
 
 // write prints the report in markdown.
 func (r *report) write(w io.Writer) {
-	fmt.Fprintf(w, "%s, %d processors, Linux %s, %s, commit %s, %s. Medians of %d rounds of %v (warm-up %v).\n\n    %s\n",
-		r.Machine, r.CPUs, r.Kernel, r.Go, r.Commit, r.Time.Format("2006-01-02 15:04 UTC"), r.Rounds, r.plan.duration, r.plan.warmup, r.Command)
+	fmt.Fprintf(w, "%s, %d processors, Linux %s, %s, commit %s, %s, load average before %s. Medians of %d rounds of %v (warm-up %v).\n\n    %s\n",
+		r.Machine, r.CPUs, r.Kernel, r.Go, r.Commit, r.Time.Format("2006-01-02 15:04 UTC"), r.Load, r.Rounds, r.plan.duration, r.plan.warmup, r.Command)
 	for _, payload := range r.plan.payloads {
 		fmt.Fprintf(w, "\nPayload %s: requests/s (CPU µs per call of the system; p50/p90/p99 µs).\n\n| servers | in flight |", size(payload))
 		for _, system := range r.plan.systems {
@@ -264,12 +266,17 @@ func machine() string {
 	return runtime.GOARCH
 }
 
-func kernel() string {
-	text, err := os.ReadFile("/proc/sys/kernel/osrelease")
-	if err != nil {
-		return "unknown"
+func kernel() string { return firstWord("/proc/sys/kernel/osrelease") }
+
+// loadAverage tells whether anything else was busy before the run, which spoils its figures.
+func loadAverage() string { return firstWord("/proc/loadavg") }
+
+func firstWord(path string) string {
+	text, err := os.ReadFile(path)
+	if fields := strings.Fields(string(text)); err == nil && len(fields) > 0 {
+		return fields[0]
 	}
-	return strings.TrimSpace(string(text))
+	return "unknown"
 }
 
 // commit is that of the working directory, because `go run` does not always stamp one into the binary.

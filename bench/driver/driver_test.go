@@ -102,7 +102,7 @@ func TestDriverCountsGoodCalls(t *testing.T) {
 	for name, g := range map[string]*gateway{"json": {}, "sse": {sse: true}, "no session": {naked: true}} {
 		for _, payload := range []int{MinText, 64, 65536} {
 			result, err := runAgainst(t, g, Config{
-				Servers: 7, InFlight: 4, Payload: payload, Prime: true, Warmup: 10 * time.Millisecond, Duration: 100 * time.Millisecond, PID: os.Getpid(),
+				Servers: 7, InFlight: 4, Payload: payload, Prime: true, Warmup: 10 * time.Millisecond, Duration: 200 * time.Millisecond, PID: os.Getpid(),
 			})
 			if err != nil || result.Errors > 0 || result.Calls == 0 || result.P50 <= 0 || result.P99 < result.P50 {
 				t.Errorf("%s, %d bytes: %+v, %v", name, payload, result, err)
@@ -140,7 +140,7 @@ func TestDriverDetectsWrongAnswers(t *testing.T) {
 			spoiled++
 			return spoil(n, id, text)
 		}
-		result, err := runAgainst(t, g, Config{Servers: 2, InFlight: 2, Payload: 200, Duration: 50 * time.Millisecond})
+		result, err := runAgainst(t, g, Config{Servers: 2, InFlight: 2, Payload: 200, Duration: 150 * time.Millisecond})
 		if err != nil || result.Errors != uint64(spoiled) || spoiled == 0 || !strings.Contains(result.FirstError, c.want) {
 			t.Errorf("%s: %d spoiled, %d errors, first %q, %v; want %q", name, spoiled, result.Errors, result.FirstError, err, c.want)
 		}

@@ -20,6 +20,8 @@ const (
 	flushSize  = 32 << 10  // answers are written at the end of a burst of input, or when this much has gathered
 	maxMessage = 256 << 20 // a longer line of input is a bug of the peer
 
+	readyFD = 3 // what a grandchild closes when it has set up its signals
+
 	parseError     = -32700
 	invalidRequest = -32600
 	methodNotFound = -32601
@@ -333,16 +335,25 @@ func (s *server) write(p []byte) {
 }
 
 func (s *server) startGrandchild() error {
+	up, ready, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer up.Close()
 	command, _ := Command("-hold", "-ignore-term="+strconv.FormatBool(s.opts.IgnoreTerm))
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Env = append(os.Environ(), EnvKey+"=1")
 	cmd.Stdout = os.Stdout
+	cmd.ExtraFiles = []*os.File{ready} // becomes readyFD
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
+	err = cmd.Start()
+	ready.Close()
+	if err != nil {
 		return err
 	}
 	s.child = cmd.Process.Pid
-	return nil
+	_, err = io.Copy(io.Discard, up)
+	return err
 }
 
 // pollable returns stdin so that a waiting read parks in the poller instead of holding a thread, where it is a pipe of

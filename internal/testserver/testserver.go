@@ -108,6 +108,7 @@ func Run(in io.Reader, out, errw io.Writer, opts Options) int {
 		signal.Ignore(syscall.SIGTERM)
 	}
 	if opts.hold {
+		os.NewFile(readyFD, "ready").Close() // tells the parent that signals are set up
 		hold()
 		return 0
 	}
