@@ -15,25 +15,29 @@ type pipes struct {
 	stdinRaw                    syscall.RawConn
 }
 
-func openPipes() (p *pipes, err error) {
-	p = &pipes{}
-	defer func() {
-		if err != nil {
-			p.closeChild()
-			p.closeParent()
-		}
-	}()
-	if p.childIn, p.stdin, err = os.Pipe(); err != nil {
+func openPipes() (*pipes, error) {
+	p := &pipes{}
+	err := p.open()
+	if err != nil {
+		p.closeChild()
+		p.closeParent()
 		return nil, err
+	}
+	return p, nil
+}
+
+func (p *pipes) open() (err error) {
+	if p.childIn, p.stdin, err = os.Pipe(); err != nil {
+		return err
 	}
 	if p.stdout, p.childOut, err = os.Pipe(); err != nil {
-		return nil, err
+		return err
 	}
 	if p.stderr, p.childErr, err = os.Pipe(); err != nil {
-		return nil, err
+		return err
 	}
 	p.stdinRaw, err = p.stdin.SyscallConn()
-	return p, err
+	return err
 }
 
 func (p *pipes) closeChild()  { closeAll(p.childIn, p.childOut, p.childErr) }
