@@ -2,6 +2,7 @@ package subprocess
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -43,7 +44,7 @@ func BenchmarkLinkEcho(b *testing.B) {
 func echo(in backends.Instance, tail []byte) error {
 	c := backends.NewCall()
 	defer c.Release()
-	c.Line = fmt.Appendf(c.Line[:0], `{"jsonrpc":"2.0","id":%d`, c.ID)
+	c.Line = strconv.AppendUint(append(c.Line[:0], `{"jsonrpc":"2.0","id":`...), c.ID, 10)
 	c.Line = append(c.Line, tail...)
 	if err := in.Send(c); err != nil {
 		return err
