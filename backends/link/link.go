@@ -47,8 +47,12 @@ type Config struct {
 }
 
 // coalesceFrom is the number of calls in flight from which a line waits for
-// its neighbours: fewer, and a write of its own is faster.
-const coalesceFrom = 8
+// its neighbours: fewer, and a write of its own is faster. A line longer than
+// coalesceTo gains nothing by it.
+const (
+	coalesceFrom = 8
+	coalesceTo   = 4 << 10
+)
 
 // Link is one open connection. Its methods are safe for concurrent use.
 type Link struct {
@@ -59,10 +63,9 @@ type Link struct {
 		sync.Mutex
 		closed   bool // by Close, or because a write failed: what was lost cannot be made up for
 		flushing bool
-		buf      []byte // waiting bytes, in order
-		spare    []byte
-		queued   uint64 // stream position after everything accepted
-		written  uint64 // stream position after everything written
+		buf      *[]byte // waiting bytes, in order; nil when there are none
+		queued   uint64  // stream position after everything accepted
+		written  uint64  // stream position after everything written
 	}
 	calls struct {
 		sync.Mutex
@@ -71,7 +74,8 @@ type Link struct {
 		drained chan struct{} // closed when pending becomes empty; nil unless wanted
 	}
 	inFlight atomic.Int64
-	noise    int // lines in a row that were no message; reader only
+	noise    int              // lines in a row that were no message; reader only
+	env      jsonrpc.Envelope // of the line at hand; reader only
 	failed   atomic.Bool
 	readDone chan struct{}
 }
@@ -118,7 +122,7 @@ func (l *Link) send(c *backends.Call, control bool) error {
 	if !control {
 		inFlight = l.inFlight.Add(1)
 	}
-	l.writeLocked(c.Line, inFlight >= coalesceFrom)
+	l.writeLocked(c.Line, inFlight >= coalesceFrom && len(c.Line) <= coalesceTo)
 	return nil
 }
 
@@ -224,7 +228,7 @@ func (l *Link) Close(exit backends.Exit) {
 	l.out.Lock()
 	l.out.closed = true
 	written := l.out.written
-	l.out.buf, l.out.spare = nil, nil
+	l.out.buf = nil
 	l.out.Unlock()
 	l.calls.Lock()
 	l.calls.closed = true

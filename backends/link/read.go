@@ -123,18 +123,18 @@ func (l *Link) line(line []byte) bool {
 		l.tooLarge()
 		return false
 	}
-	var env jsonrpc.Envelope
-	if err := jsonrpc.Scan(line, l.limits, &env); err != nil {
-		return l.badLine(line, &env, err)
+	env := &l.env
+	if err := jsonrpc.Scan(line, l.limits, env); err != nil {
+		return l.badLine(line, env, err)
 	}
 	l.noise = 0
 	switch env.Kind {
 	case jsonrpc.Response, jsonrpc.ErrorResponse:
-		return l.answer(line, &env)
+		return l.answer(line, env)
 	case jsonrpc.Notification:
-		l.notification(line, &env)
+		l.notification(line, env)
 	case jsonrpc.Request:
-		l.request(line, &env)
+		l.request(line, env)
 	}
 	return false
 }

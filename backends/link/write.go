@@ -5,13 +5,17 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/aabb9013/hangar/backends"
 )
 
-// maxSpare bounds the idle write buffer a link keeps between bursts.
-const maxSpare = 32 << 10
+// maxPooled bounds the write buffers that are kept for the next burst of any
+// link; a link with nothing to write holds none.
+const maxPooled = 8 << 20
+
+var writeBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
 
 // copyBelow is the size up to which a line is copied before it is written.
 // Longer ones are written from the call's own memory, at the price of one
@@ -54,10 +58,12 @@ func (l *Link) enqueue(line []byte) error {
 // not set, and queues what is left over. It does not keep line.
 func (l *Link) writeLocked(line []byte, wait bool) {
 	l.out.queued += uint64(len(line))
-	if !wait && len(l.out.buf) == 0 && !l.out.flushing {
+	if !wait && l.out.buf == nil && !l.out.flushing {
 		if len(line) <= copyBelow {
-			l.out.spare = append(l.out.spare[:0], line...)
-			line = l.out.spare
+			scratch := writeBuffers.Get().(*[]byte)
+			*scratch = append((*scratch)[:0], line...)
+			defer writeBuffers.Put(scratch)
+			line = *scratch
 		}
 		n, err := l.cfg.Sink.TryWrite(line)
 		l.out.written += uint64(n)
@@ -70,7 +76,11 @@ func (l *Link) writeLocked(line []byte, wait bool) {
 		}
 		line = line[n:]
 	}
-	l.out.buf = append(l.out.buf, line...)
+	if l.out.buf == nil {
+		l.out.buf = writeBuffers.Get().(*[]byte)
+		*l.out.buf = (*l.out.buf)[:0]
+	}
+	*l.out.buf = append(*l.out.buf, line...)
 	if !l.out.flushing {
 		l.out.flushing = true
 		go l.flush()
@@ -81,7 +91,7 @@ func (l *Link) writeLocked(line []byte, wait bool) {
 // nothing may follow. The calls in flight end with the instance.
 func (l *Link) breakLocked(err error) {
 	l.out.closed = true
-	l.out.buf, l.out.spare = nil, nil
+	l.out.buf = nil
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = fmt.Errorf("%w: the server did not read for %s", backends.ErrStdinStalled, l.cfg.StdinStall)
 	} else {
@@ -95,17 +105,16 @@ func (l *Link) breakLocked(err error) {
 func (l *Link) flush() {
 	for {
 		l.out.Lock()
-		if len(l.out.buf) == 0 || l.out.closed {
+		burst := l.out.buf
+		if burst == nil || l.out.closed {
 			l.out.flushing = false
 			l.out.Unlock()
 			return
 		}
-		burst := l.out.buf
-		l.out.buf, l.out.spare = l.out.spare[:0], nil
+		l.out.buf = nil
 		l.out.Unlock()
-		err := l.writeBurst(burst)
-		l.out.Lock()
-		if err != nil {
+		if err := l.writeBurst(*burst); err != nil {
+			l.out.Lock()
 			l.out.flushing = false
 			if !l.out.closed {
 				l.breakLocked(err)
@@ -113,10 +122,9 @@ func (l *Link) flush() {
 			l.out.Unlock()
 			return
 		}
-		if cap(burst) <= maxSpare {
-			l.out.spare = burst[:0]
+		if cap(*burst) <= maxPooled {
+			writeBuffers.Put(burst)
 		}
-		l.out.Unlock()
 	}
 }
 

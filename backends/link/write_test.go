@@ -172,17 +172,19 @@ func TestSendIsBusyBeyondTheBound(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, 0)
-		big := strings.Repeat("x", 8<<20)
+		big := append(make([]byte, 8<<20), '\n')
 		accepted := 0
 		for ; accepted < 100; accepted++ {
-			if err := r.Send(call(big)); err != nil {
+			c := backends.NewCall()
+			c.Line = big
+			if err := r.Send(c); err != nil {
 				if !errors.Is(err, backends.ErrBusy) {
 					t.Error(err)
 				}
 				break
 			}
 		}
-		if accepted != 7 { // the eighth would go over by its envelope
+		if accepted != 7 { // the eighth would go over by its newline
 			t.Errorf("%d calls of 8 MiB were accepted", accepted)
 		}
 		if n := r.InFlight(); n != accepted {

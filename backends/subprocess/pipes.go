@@ -15,25 +15,29 @@ type pipes struct {
 	stdinRaw                    syscall.RawConn
 }
 
-func openPipes() (p *pipes, err error) {
-	p = &pipes{}
-	defer func() {
-		if err != nil {
-			p.closeChild()
-			p.closeParent()
-		}
-	}()
-	if p.childIn, p.stdin, err = os.Pipe(); err != nil {
+func openPipes() (*pipes, error) {
+	p := &pipes{}
+	err := p.open()
+	if err != nil {
+		p.closeChild()
+		p.closeParent()
 		return nil, err
+	}
+	return p, nil
+}
+
+func (p *pipes) open() (err error) {
+	if p.childIn, p.stdin, err = os.Pipe(); err != nil {
+		return err
 	}
 	if p.stdout, p.childOut, err = os.Pipe(); err != nil {
-		return nil, err
+		return err
 	}
 	if p.stderr, p.childErr, err = os.Pipe(); err != nil {
-		return nil, err
+		return err
 	}
 	p.stdinRaw, err = p.stdin.SyscallConn()
-	return p, err
+	return err
 }
 
 func (p *pipes) closeChild()  { closeAll(p.childIn, p.childOut, p.childErr) }
@@ -52,23 +56,40 @@ func closeAll(files ...*os.File) {
 type sink struct {
 	f   *os.File
 	raw syscall.RawConn
+	p   []byte
+	n   int
+	err error
+	try func(fd uintptr) bool
 }
 
-func (s *sink) TryWrite(p []byte) (n int, err error) {
-	rawErr := s.raw.Write(func(fd uintptr) bool {
-		n, err = syscall.Write(int(fd), p)
+func newSink(f *os.File, raw syscall.RawConn) *sink {
+	s := &sink{f: f, raw: raw}
+	s.try = s.attempt
+	return s
+}
+
+// TryWrite implements link.Sink without allocating.
+func (s *sink) TryWrite(p []byte) (int, error) {
+	s.p, s.n, s.err = p, 0, nil
+	err := s.raw.Write(s.try)
+	s.p = nil
+	if err != nil {
+		return 0, err
+	}
+	return max(s.n, 0), s.err
+}
+
+func (s *sink) attempt(fd uintptr) bool {
+	for {
+		s.n, s.err = syscall.Write(int(fd), s.p)
+		if s.err == syscall.EINTR {
+			continue
+		}
+		if s.err == syscall.EAGAIN {
+			s.err = nil
+		}
 		return true // never wait for room
-	})
-	if n < 0 {
-		n = 0
 	}
-	switch {
-	case rawErr != nil:
-		return n, rawErr
-	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.EINTR):
-		return n, nil
-	}
-	return n, err
 }
 
 func (s *sink) Write(p []byte) (int, error)        { return s.f.Write(p) }

@@ -1,0 +1,226 @@
+package subprocess
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/aabb9013/hangar/backends"
+)
+
+// ends is an Observer that waits for the end only.
+type ends chan backends.Exit
+
+func (e ends) CallsDone(uint64, int)              {}
+func (e ends) Notified(uint64, string, []byte)    {}
+func (e ends) Ended(_ uint64, exit backends.Exit) { e <- exit }
+func (e ends) spec(command ...string) backends.LaunchSpec {
+	return backends.LaunchSpec{Server: "s", Epoch: 1, Command: command, Observer: e, Log: &backends.LogRing{}}
+}
+
+func open(t testing.TB, opts Options) *Backend {
+	b := New(opts)
+	t.Cleanup(b.Close)
+	return b
+}
+
+// launch starts spec and kills what is left of it when the test ends.
+func launch(t testing.TB, b *Backend, spec backends.LaunchSpec) backends.Instance {
+	t.Helper()
+	in, err := b.Start(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Kill(errors.New("the test is over"))
+		await(t, in.Done())
+	})
+	return in
+}
+
+func launchStub(t testing.TB, b *Backend, flags ...string) (backends.Instance, ends) {
+	t.Helper()
+	e := make(ends, 10)
+	spec := e.spec()
+	spec.Command, spec.Env = stub(flags...)
+	in := launch(t, b, spec)
+	handshake(t, in)
+	return in, e
+}
+
+func handshake(t testing.TB, in backends.Instance) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if _, err := backends.Handshake(ctx, "s", in, backends.ClientInfo{Name: "t", Version: "1"}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func await[T any](t testing.TB, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(20 * time.Second):
+		t.Fatal("waited in vain")
+	}
+	return v
+}
+
+func callLine(id uint64, tool, args string) []byte {
+	return fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":%q,"arguments":%s}}`+"\n", id, tool, args)
+}
+
+// text calls a tool and returns its text.
+func text(t testing.TB, in backends.Instance, tool, args string) string {
+	t.Helper()
+	c := backends.NewCall()
+	c.Line = callLine(c.ID, tool, args)
+	if err := in.Send(c); err != nil {
+		t.Fatal(err)
+	}
+	if await(t, c.Done()); c.Err != nil {
+		t.Fatal(c.Err)
+	}
+	var result struct{ Content []struct{ Text string } }
+	if err := json.Unmarshal(c.Env.Result.Of(c.Answer), &result); err != nil || len(result.Content) != 1 {
+		t.Fatalf("answer %s", c.Answer)
+	}
+	return result.Content[0].Text
+}
+
+// A grandchild in a session of its own holds stdout: the end is seen at once
+// all the same, and nothing keeps reading.
+func TestExitIsSeenThoughAGrandchildHoldsStdout(t *testing.T) {
+	b := open(t, Options{})
+	best := time.Hour
+	for range 5 { // a busy host may be late now and then
+		before := goleak.IgnoreCurrent()
+		in, e := launchStub(t, b, "-grandchild")
+		pid, err := strconv.Atoi(text(t, in, "grandchild", "{}"))
+		if err != nil || pid <= 0 {
+			t.Fatal(pid, err)
+		}
+		crash := backends.NewCall()
+		crash.Line = callLine(crash.ID, "crash", `{"code":6}`)
+		begin := time.Now()
+		if err := in.Send(crash); err != nil {
+			t.Fatal(err)
+		}
+		exit := await(t, e)
+		best = min(best, time.Since(begin))
+		if exit.Code != 6 {
+			t.Errorf("exit %+v", exit)
+		}
+		if err := syscall.Kill(pid, 0); err != nil {
+			t.Errorf("the grandchild did not hold stdout till here: %v", err)
+		}
+		goleak.VerifyNone(t, before)
+		syscall.Kill(pid, syscall.SIGKILL)
+		if best <= 100*time.Millisecond {
+			return
+		}
+	}
+	t.Errorf("the exit was seen after %v, want 100ms at most", best)
+}
+
+func TestKillReachesTheWholeGroup(t *testing.T) {
+	e := make(ends, 1)
+	in := launch(t, open(t, Options{}), e.spec("/bin/sh", "-c", "sleep 600 & echo child $! >&2; wait"))
+	var pid int
+	for tick := time.NewTicker(5 * time.Millisecond); pid == 0; <-tick.C {
+		if tail := in.(*instance).spec.Log.Tail(1); len(tail) == 1 {
+			fmt.Sscanf(tail[0].Text, "child %d", &pid)
+		}
+	}
+	in.Kill(backends.ErrUnresponsive)
+	await(t, e)
+	for end := time.Now().Add(5 * time.Second); running(pid); runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatal("a member of the group lives on")
+		}
+	}
+}
+
+// running tells whether a process exists and is no zombie.
+func running(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	return err == nil && !strings.HasPrefix(rest, "Z")
+}
+
+func TestClosingTheBackendEndsItsChildren(t *testing.T) {
+	b := New(Options{})
+	in, e := launchStub(t, b, "-ignore-eof", "-ignore-term")
+	b.Close()
+	if exit := await(t, e); exit.Signal != "SIGKILL" || exit.Asked {
+		t.Errorf("exit %+v", exit)
+	}
+	b.Close()
+	if _, err := b.Start(t.Context(), in.(*instance).spec); !errors.Is(err, errBackendClosed) {
+		t.Errorf("a start on a closed backend: %v", err)
+	}
+}
+
+func TestStderrFloodIsDrained(t *testing.T) {
+	in, _ := launchStub(t, open(t, Options{}), "-stderr-bytes", strconv.Itoa(32<<20))
+	ring := in.(*instance).spec.Log
+	for end := time.Now().Add(20 * time.Second); ring.Dropped() < 300_000; {
+		if got := text(t, in, "echo", `{"text":"x"}`); got != "x" {
+			t.Errorf("got %q", got)
+		}
+		if time.Now().After(end) {
+			t.Fatalf("only %d lines were drained", ring.Dropped())
+		}
+	}
+	total := 0
+	for _, line := range ring.Tail(1 << 20) {
+		total += len(line.Text)
+	}
+	if total > backends.LogBytes {
+		t.Errorf("the ring holds %d bytes", total)
+	}
+}
+
+func TestLongStderrLinesAreCut(t *testing.T) {
+	e := make(ends, 1)
+	spec := e.spec("/bin/sh", "-c", `head -c 100000 /dev/zero | tr '\0' x >&2; printf '\nshort\r\nbad \377 byte\nno newline' >&2`)
+	launch(t, open(t, Options{}), spec)
+	await(t, e)
+	var got []string
+	for _, line := range spec.Log.Tail(10) {
+		got = append(got, line.Text)
+	}
+	want := []string{strings.Repeat("x", backends.LogLineBytes) + "...", "short", "bad \uFFFD byte", "no newline"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %.300q", got)
+	}
+}
+
+func TestClassify(t *testing.T) {
+	for err, want := range map[error]error{
+		syscall.EAGAIN: backends.ErrResource, syscall.ENOMEM: backends.ErrResource,
+		syscall.EMFILE: backends.ErrResource, syscall.ENFILE: backends.ErrResource,
+		syscall.ENOENT: backends.ErrPermanent, syscall.EACCES: backends.ErrPermanent,
+		syscall.ENOEXEC: backends.ErrPermanent, syscall.E2BIG: backends.ErrPermanent,
+	} {
+		got := classify(&os.PathError{Op: "fork/exec", Path: "/p", Err: err})
+		if !errors.Is(got, want) || !errors.Is(got, err) || !strings.Contains(got.Error(), "/p") {
+			t.Errorf("%v became %v", err, got)
+		}
+	}
+	if got := classify(syscall.ETXTBSY); errors.Is(got, backends.ErrPermanent) || errors.Is(got, backends.ErrResource) {
+		t.Errorf("a busy program: %v", got)
+	}
+}
