@@ -1,7 +1,6 @@
 package persistence
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -39,6 +38,7 @@ type Badger struct {
 	write   sync.Mutex // one writer; guards the rest
 	ledger  *ledger
 	builder *blockBuilder
+	wal     walReserve
 	broken  error // an earlier write failed half way
 
 	position      atomic.Uint64
@@ -86,7 +86,7 @@ func openLocked(opts Options, lock *dirLock) (*Badger, error) {
 	s := &Badger{
 		opts: opts, sizing: size, lock: lock, logger: opts.Logger, builder: newBlockBuilder(),
 		space: &spaceGuard{
-			dir: opts.Dir, floor: size.floor, ballast: 2 * uint64(size.memtable),
+			dir: opts.Dir, floor: size.floor, ballast: 2 * uint64(size.memtable), hard: 3 * uint64(size.memtable),
 			statfs: opts.statfs, logger: opts.Logger, free: free,
 		},
 		stop: make(chan struct{}), stopped: make(chan struct{}),
@@ -94,28 +94,28 @@ func openLocked(opts Options, lock *dirLock) (*Badger, error) {
 	if err := s.space.roomToFlush(); err != nil {
 		return nil, err
 	}
-	if s.db, err = openBadger(opts, size); err != nil {
+	if s.db, err = openBadger(opts, size, s.space); err != nil {
 		return nil, err
 	}
-	if err := s.load(); err != nil {
+	if err := errors.Join(s.load(), lock.sync()); err != nil {
+		s.space.leaving.Store(true)
 		return nil, errors.Join(err, s.db.Close())
 	}
-	if err := lock.sync(); err != nil {
-		return nil, errors.Join(err, s.db.Close())
-	}
+	s.wal = walReserve{dir: opts.Dir, size: size.memtable * 5 / 4}
+	s.wal.start()
 	s.space.keepBallast()
 	go s.maintain()
 	return s, nil
 }
 
 // openBadger turns badger's panics over damaged files into errors.
-func openBadger(opts Options, size sizing) (db *badger.DB, err error) {
+func openBadger(opts Options, size sizing, space *spaceGuard) (db *badger.DB, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("cannot open %s: %w: %v", opts.Dir, ErrCorrupt, p)
 		}
 	}()
-	db, err = badger.Open(badgerOptions(opts, size))
+	db, err = badger.Open(badgerOptions(opts, size).WithLogger(badgerLogger{opts.Logger, space}))
 	if err == nil {
 		return db, nil
 	}
@@ -136,8 +136,7 @@ func badgerOptions(opts Options, size sizing) badger.Options {
 	if small {
 		tables = 1 << 20
 	}
-	o := badger.DefaultOptions(opts.Dir).
-		WithLogger(badgerLogger{opts.Logger}).
+	return badger.DefaultOptions(opts.Dir).
 		WithBypassLockGuard(true). // lockDir has it
 		WithSyncWrites(false).     // Power syncs once per commit instead
 		WithDetectConflicts(false).
@@ -147,7 +146,7 @@ func badgerOptions(opts Options, size sizing) badger.Options {
 		WithBaseTableSize(tables).
 		WithBaseLevelSize(4 * size.memtable).
 		WithNumLevelZeroTables(2).
-		WithNumLevelZeroTablesStall(6).
+		WithNumLevelZeroTablesStall(12).
 		WithNumCompactors(2).
 		WithNumGoroutines(2).
 		WithCompression(options.None).
@@ -155,7 +154,6 @@ func badgerOptions(opts Options, size sizing) badger.Options {
 		WithIndexCacheSize(0).
 		WithValueThreshold(size.threshold).
 		WithValueLogFileSize(16 << 20)
-	return o
 }
 
 // load checks the format and finds the ends of the log.
@@ -337,6 +335,7 @@ func (s *Badger) Close() error {
 	if err := s.space.roomToFlush(); err != nil {
 		return err
 	}
+	s.space.leaving.Store(true)
 	<-s.stopped
 	s.shut = true
 	err := s.db.Close()
@@ -383,18 +382,3 @@ func (s *Badger) collectValueLog() {
 		s.logger.Debug("value log not collected", "dir", s.opts.Dir, "err", err)
 	}
 }
-
-// badgerLogger sends badger's messages to slog: errors as warnings, since some
-// are reported nowhere else, the rest at debug.
-type badgerLogger struct{ logger *slog.Logger }
-
-func (l badgerLogger) log(level slog.Level, format string, args []any) {
-	if l.logger.Enabled(context.Background(), level) {
-		l.logger.Log(context.Background(), level, "badger", "message", strings.TrimSpace(fmt.Sprintf(format, args...)))
-	}
-}
-
-func (l badgerLogger) Errorf(format string, args ...any)   { l.log(slog.LevelWarn, format, args) }
-func (l badgerLogger) Warningf(format string, args ...any) { l.log(slog.LevelDebug, format, args) }
-func (l badgerLogger) Infof(format string, args ...any)    { l.log(slog.LevelDebug, format, args) }
-func (l badgerLogger) Debugf(format string, args ...any)   { l.log(slog.LevelDebug, format, args) }

@@ -45,15 +45,19 @@
 // # A full volume
 //
 // A mapped page that cannot be had is a SIGBUS, which ends the process from
-// inside badger and cannot be caught. Every write is therefore preceded by a look
-// at the free space, and is refused with [ErrNoSpace] below a floor that leaves
-// room for what badger still has to flush and compact. A ballast file of two
-// memtables is given up when even that room shrinks. What remains: another
-// program that takes all of the floor within milliseconds while a compaction
-// runs can still end the process; no acknowledged write is lost then.
+// inside badger and cannot be caught. So every write is preceded by a look at
+// the free space and is refused with [ErrNoSpace] below a floor that leaves room
+// for what badger still has to flush and compact; the pages of the active
+// write-ahead file are allocated ahead; compactions are held back table by table
+// while space is short; and a ballast file of two memtables is given up when
+// even that room shrinks. The store becomes writable by itself when space
+// returns. What remains: another program that takes all of the floor within the
+// tens of milliseconds that a memtable's flush takes can still end the process. No
+// acknowledged write is lost then.
 //
 // # Reading order
 //
 // store.go (the contract), codec.go and block.go (bytes), ledger.go (numbers),
-// badger.go, write.go, read.go, retain.go, space.go, callbuffer.go.
+// badger.go, write.go, read.go, retain.go, space.go, callbuffer.go; memory.go is
+// the same over slices.
 package persistence

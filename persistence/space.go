@@ -2,11 +2,14 @@ package persistence
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,6 +21,7 @@ const (
 	spaceMaxAge  = 250 * time.Millisecond
 	maxAutoFloor = 4 << 30
 	ballastFile  = "ballast"
+	gateInterval = 20 * time.Millisecond
 )
 
 // sizing is what follows from the size of the volume. A small volume gets
@@ -79,8 +83,15 @@ type spaceGuard struct {
 	dir     string
 	floor   uint64
 	ballast uint64
+	hard    uint64 // no table of a compaction is begun below it
 	statfs  func(string) (free, total uint64, err error)
 	logger  *slog.Logger
+
+	gate    sync.Mutex // holds back compactions, one table at a time
+	passed  time.Time
+	held    atomic.Bool   // a compaction waits for space
+	gated   atomic.Uint64 // tables that came to the gate
+	leaving atomic.Bool   // Close has found the room it needs
 
 	mu       sync.Mutex
 	looked   time.Time
@@ -141,6 +152,29 @@ func (g *spaceGuard) look() error {
 	return nil
 }
 
+// holdTable stands before every table a compaction writes: badger compacts in
+// the background, for seconds after the last write was let through. Below the
+// floor it lets one table pass in a while, so that the next look sees it; below
+// the hard limit it waits for space. It is called by badger's goroutines.
+func (g *spaceGuard) holdTable() {
+	g.gated.Add(1)
+	g.gate.Lock()
+	defer g.gate.Unlock()
+	for !g.leaving.Load() {
+		free, _, err := g.statfs(g.dir)
+		if err != nil || free >= g.floor {
+			break
+		}
+		if free >= g.hard && time.Since(g.passed) > 5*gateInterval {
+			g.passed = time.Now()
+			break
+		}
+		g.held.Store(true)
+		time.Sleep(gateInterval)
+	}
+	g.held.Store(false)
+}
+
 // keepBallast makes the ballast file when there is ample room for it. A file
 // system without fallocate goes without.
 func (g *spaceGuard) keepBallast() {
@@ -172,6 +206,9 @@ func (g *spaceGuard) dropBallast() {
 // tables: then neither opening nor closing is safe, leaving the files is.
 func (g *spaceGuard) roomToFlush() error {
 	need := walBytes(g.dir)*9/8 + 2<<20
+	if g.held.Load() {
+		need += g.hard
+	}
 	free, _, err := g.statfs(g.dir)
 	if err != nil {
 		return err
@@ -189,6 +226,43 @@ func (g *spaceGuard) roomToFlush() error {
 		return &NoSpaceError{Dir: g.dir, Free: free, Need: need}
 	}
 	return nil
+}
+
+// walReserve allocates the pages of badger's active write-ahead file, which is
+// sparse, so that a write that was let through cannot miss one. badger begins a
+// new file when a memtable is full; the first transaction in it goes unreserved.
+type walReserve struct {
+	dir  string
+	size int64
+	next int // number of the first file not seen yet
+}
+
+// renew costs one look for a file when there is no new one. Only the writer
+// calls it.
+func (w *walReserve) renew() {
+	for {
+		path := filepath.Join(w.dir, fmt.Sprintf("%05d.mem", w.next))
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			return
+		}
+		// A file system that cannot do it leaves us with the guard alone.
+		_ = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, w.size)
+		f.Close()
+		w.next++
+	}
+}
+
+// start finds the active file, the one with the greatest number.
+func (w *walReserve) start() {
+	names, _ := filepath.Glob(filepath.Join(w.dir, "*.mem"))
+	for _, name := range names {
+		n, err := strconv.Atoi(strings.TrimSuffix(filepath.Base(name), ".mem"))
+		if err == nil {
+			w.next = max(w.next, n)
+		}
+	}
+	w.renew()
 }
 
 // walBytes is what the sparse memtable files really hold.

@@ -256,6 +256,7 @@ func (w *transaction) commit() error {
 		return s.breakDown(fmt.Errorf("cannot write to %s: %w", s.opts.Dir, err))
 	}
 	w.done = true
+	s.wal.renew()
 	s.ledger.commit()
 	end := s.ledger.tail()
 	s.endOffset.Store(end.offset)

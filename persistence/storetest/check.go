@@ -70,7 +70,11 @@ func CheckNumbers(t *testing.T, s persistence.Store, first uint64) []persistence
 				calls = append(calls, e)
 			}
 		}
-		got = pages(t, 7, func(from uint64) ([]persistence.Event, error) { return s.History(stream, from, 7) }, version)
+		page := 7
+		if len(calls) > 5000 {
+			page = 2011 // every page opens its blocks again
+		}
+		got = pages(t, page, func(from uint64) ([]persistence.Event, error) { return s.History(stream, from, page) }, version)
 		if diff := Diff(calls, got); diff != "" {
 			t.Fatalf("history of %q (-want +got):\n%s", stream, diff)
 		}
