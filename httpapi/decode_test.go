@@ -153,11 +153,17 @@ func TestMutatedBodiesNeverBreakAnything(t *testing.T) {
 		{method: "POST", path: "/api/mcp_servers/math/stop"}, {method: "POST", path: "/api/mcp_servers/math/tools/add/call"},
 	}
 	accepted := 0
-	for range 10_000 {
+	for i := range 10_000 {
 		req := targets[rng.IntN(len(targets))]
 		req.body = mutate(rng, seeds[rng.IntN(len(seeds))])
 		rt := testFleet()
-		r := send(t, testAPI(rt), req)
+		r := sendRaw(testAPI(rt), req)
+		if r.status >= 400 {
+			checkEnvelope(t, req, r)
+		}
+		if i%50 == 0 { // the whole document takes too long for all
+			checkContract(t, req, r)
+		}
 		switch {
 		case r.status >= 500:
 			t.Fatalf("%s %s %q: %d %s", req.method, req.path, req.body, r.status, r.body)
@@ -207,7 +213,9 @@ func mutate(rng *rand.Rand, s string) string {
 // key twice, and that an accepted spec is a valid one, owned by the API.
 func FuzzDecode(f *testing.F) {
 	for _, b := range badBodies {
-		f.Add([]byte(b.body))
+		if len(b.body) < 1000 { // the engine spends its time on shortening long ones
+			f.Add([]byte(b.body))
+		}
 	}
 	f.Add([]byte(`{"mcp_server_id":"a","mode":"subprocess","command":["x"],"env":{"A":"1"}}`))
 	f.Fuzz(func(t *testing.T, body []byte) {

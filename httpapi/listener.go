@@ -2,8 +2,10 @@ package httpapi
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -19,8 +21,9 @@ const (
 	lingerBytes = 32 << 20
 )
 
-// edgeListener outlives the errors of Accept that pass, and knows its open
-// connections, so that a shutdown can close those that will not end.
+// edgeListener outlives the errors of Accept that pass, bounds the connections
+// of one address, and knows those that are open, so that a shutdown can close
+// what will not end.
 type edgeListener struct {
 	net.Listener
 	onRetry func(err error, wait time.Duration)
@@ -28,12 +31,21 @@ type edgeListener struct {
 	closeOnce sync.Once
 	closed    chan struct{}
 
+	perIP int // connections that one address may have
+
 	mu    sync.Mutex
 	conns map[*edgeConn]struct{}
+	count map[netip.Addr]int
 }
 
 func newEdgeListener(ln net.Listener) *edgeListener {
-	return &edgeListener{Listener: ln, closed: make(chan struct{}), conns: map[*edgeConn]struct{}{}}
+	return &edgeListener{
+		Listener: ln,
+		closed:   make(chan struct{}),
+		perIP:    maxConnsPerIP,
+		conns:    map[*edgeConn]struct{}{},
+		count:    map[netip.Addr]int{},
+	}
 }
 
 // Accept returns the next connection, or an error that will not pass.
@@ -42,7 +54,11 @@ func (l *edgeListener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
 		if err == nil {
-			return l.track(c), nil
+			if conn, ok := l.track(c); ok {
+				return conn, nil
+			}
+			refuseConn(c)
+			continue
 		}
 		if !passes(err) {
 			return nil, err
@@ -79,12 +95,47 @@ func (l *edgeListener) Close() (err error) {
 	return err
 }
 
-func (l *edgeListener) track(c net.Conn) net.Conn {
+// track takes a connection in; it refuses one too many of an address.
+func (l *edgeListener) track(c net.Conn) (*edgeConn, bool) {
 	conn := &edgeConn{Conn: c, owner: l}
+	if tcp, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		conn.ip = tcp.AddrPort().Addr()
+	}
 	l.mu.Lock()
+	defer l.mu.Unlock()
+	if conn.ip.IsValid() {
+		if l.count[conn.ip] >= l.perIP {
+			return nil, false
+		}
+		l.count[conn.ip]++
+	}
 	l.conns[conn] = struct{}{}
-	l.mu.Unlock()
-	return conn
+	return conn, true
+}
+
+func (l *edgeListener) forget(c *edgeConn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, ok := l.conns[c]; !ok {
+		return
+	}
+	delete(l.conns, c)
+	if !c.ip.IsValid() {
+		return
+	}
+	if l.count[c.ip]--; l.count[c.ip] <= 0 {
+		delete(l.count, c.ip)
+	}
+}
+
+// refuseConn answers a connection that will not be served. The buffer of a new
+// socket is empty, so this does not hold up the accept loop.
+func refuseConn(c net.Conn) {
+	const body = `{"error":"TooManyConnections","message":"too many connections from this address","status_code":429}`
+	_ = c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	_, _ = fmt.Fprintf(c, "HTTP/1.1 429 Too Many Requests\r\nConnection: close\r\nRetry-After: 1\r\n"+
+		"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	_ = c.Close()
 }
 
 // closeConns closes what is still open and counts it.
@@ -107,35 +158,21 @@ func (l *edgeListener) closeConns() int {
 type edgeConn struct {
 	net.Conn
 	owner  *edgeListener
+	ip     netip.Addr // of the other end, none for a Unix socket
 	linger atomic.Bool
 }
 
-// lingerMark is a read deadline that no one else sets. The server may have
-// wrapped the connection once more, and this is what gets through to it; a
-// deadline long past does no harm to a connection that only gets an answer.
-var lingerMark = time.Unix(1, 0)
-
+// lingerOnClose marks a connection whose request was refused unread.
 func lingerOnClose(c net.Conn) {
-	if c != nil {
-		_ = c.SetReadDeadline(lingerMark)
+	if edge, ok := c.(*edgeConn); ok {
+		edge.linger.Store(true)
 	}
-}
-
-// SetReadDeadline also takes the mark of lingerOnClose.
-func (c *edgeConn) SetReadDeadline(t time.Time) error {
-	if t.Equal(lingerMark) {
-		c.linger.Store(true)
-		return nil
-	}
-	return c.Conn.SetReadDeadline(t)
 }
 
 // Close closes the connection, after reading away the rest of a refused
 // request.
 func (c *edgeConn) Close() error {
-	c.owner.mu.Lock()
-	delete(c.owner.conns, c)
-	c.owner.mu.Unlock()
+	c.owner.forget(c)
 	half, ok := c.Conn.(interface{ CloseWrite() error })
 	if ok && c.linger.Swap(false) && half.CloseWrite() == nil {
 		_ = c.Conn.SetReadDeadline(time.Now().Add(lingerTime))

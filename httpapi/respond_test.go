@@ -7,6 +7,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -73,11 +74,18 @@ func TestEverySentinelHasAnAnswer(t *testing.T) {
 func sentinels(t *testing.T, packages ...string) (names []string) {
 	t.Helper()
 	for _, pkg := range packages {
-		parsed, err := parser.ParseDir(token.NewFileSet(), "../"+pkg, nil, 0)
+		files, err := filepath.Glob("../" + pkg + "/*.go")
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, file := range parsed[pkg].Files {
+		for _, path := range files {
+			if strings.HasSuffix(path, "_test.go") {
+				continue
+			}
+			file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
 			for _, decl := range file.Decls {
 				g, ok := decl.(*ast.GenDecl)
 				if !ok || g.Tok != token.VAR {

@@ -22,7 +22,10 @@ const (
 	writeTimeout = 30 * time.Second
 	idleTimeout  = 2 * time.Minute
 	// maxConnsPerIP stops one address from taking all descriptors; behind a
-	// proxy all clients have one address, so it is high.
+	// proxy all clients have one address, so it is high. Our listener counts:
+	// fasthttp's own MaxConnsPerIP (1.74) puts a connection that a shutdown
+	// closes back into a pool while its goroutine still reads from it, which
+	// ends in a nil pointer, and nothing recovers there.
 	maxConnsPerIP = 8192
 	// readBufferSize bounds the header: tokens and tracing headers outgrow
 	// fasthttp's 4 KiB.
@@ -41,7 +44,6 @@ func (a *API) Server() *fasthttp.Server {
 		NoDefaultServerHeader:        true,
 		ReadTimeout:                  readTimeout,
 		IdleTimeout:                  idleTimeout,
-		MaxConnsPerIP:                maxConnsPerIP,
 		ReadBufferSize:               readBufferSize,
 		MaxRequestBodySize:           MaxMCPBodyBytes,
 		DisablePreParseMultipartForm: true,

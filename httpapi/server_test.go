@@ -69,7 +69,8 @@ func TestTransportLimits(t *testing.T) {
 	a := testAPI(rt, func(o *Options) {
 		o.MCP = func(ctx *fasthttp.RequestCtx) { mcpBody = len(ctx.PostBody()) }
 	})
-	addr, _ := startServer(t, a, func(s *fasthttp.Server) { s.ReadTimeout = 300 * time.Millisecond })
+	addr, _ := startServer(t, a, nil)
+	hasty, _ := startServer(t, a, func(s *fasthttp.Server) { s.ReadTimeout = 50 * time.Millisecond })
 	const post = "POST /api/mcp_servers HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 	big := strings.Repeat("x", 3<<20)
 	chunk := strings.Repeat("y", 64<<10)
@@ -92,7 +93,11 @@ func TestTransportLimits(t *testing.T) {
 		{"other host", []string{"GET /health/live HTTP/1.1\r\nHost: evil.com\r\n\r\n"}, 403, "ForbiddenHost"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := exchange(t, addr, c.parts...)
+			to := addr
+			if strings.HasPrefix(c.name, "slow") {
+				to = hasty
+			}
+			r := exchange(t, to, c.parts...)
 			checkEnvelope(t, request{method: "POST", path: c.name}, r)
 			wantError(t, r, c.status, c.error, "")
 			if rt.changed() != 0 {
@@ -150,6 +155,57 @@ func TestShutdownClosesWhatWillNotEnd(t *testing.T) {
 	}
 	if n := ln.closeConns(); n != 0 {
 		t.Errorf("a closed connection is still known: %d", n)
+	}
+}
+
+func TestOneAddressCannotTakeAllConnections(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln := newEdgeListener(inner)
+	ln.perIP = 2
+	defer ln.Close()
+	accepted := make(chan net.Conn, 10)
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- c
+		}
+	}()
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", inner.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	dial()
+	dial()
+	first := <-accepted
+	<-accepted
+	resp, err := http.ReadResponse(bufio.NewReader(dial()), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(resp.Body)
+	r := reply{status: resp.StatusCode, header: resp.Header, body: body}
+	checkEnvelope(t, request{path: "third connection"}, r)
+	wantError(t, r, 429, "TooManyConnections", "")
+
+	first.Close()
+	first.Close() // counts once
+	dial()
+	<-accepted
+	if n := ln.closeConns(); n != 2 {
+		t.Errorf("%d connections are known, want 2", n)
+	}
+	if len(ln.count) != 0 {
+		t.Errorf("addresses are still counted: %v", ln.count)
 	}
 }
 
