@@ -13,8 +13,14 @@ import (
 // What happens to people who hold it wrong: the program ends soon, with a code
 // that is not 0, and one clear message instead of a trace.
 
+// goodConfig has nothing wrong, so that the mistake is elsewhere.
+func goodConfig(t *testing.T) string {
+	t.Helper()
+	return writeFile(t, []byte("mcp_servers: {calc: {mode: subprocess, command: [calc]}}\n"))
+}
+
 func TestMistakesOnTheCommandLine(t *testing.T) {
-	config := writeFile(t, []byte("mcp_servers: {}\n"))
+	config := goodConfig(t)
 	broken := writeFile(t, []byte("mcp_servers:\n  calc:\n    mode: subprocess\n    comand: [x]\n"))
 	missing := filepath.Join(t.TempDir(), "nowhere.yaml")
 	for _, c := range []struct {
@@ -30,7 +36,7 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 		{"missing configuration, flag before the command", []string{"--config", missing, "serve", "--http"}, []string{missing}},
 		{"mistake in the configuration", []string{"serve", "--http", "--config", broken}, []string{broken, "command"}},
 		{"open to the network without auth", []string{"serve", "--http", "--host", "0.0.0.0", "--config", config}, []string{"--unsafe-no-auth"}},
-		{"unknown example server", []string{"example-server", "nope"}, []string{"nope", "calc"}},
+		{"unknown example server", []string{"example-server", "nope"}, []string{"nope"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			args := c.args
@@ -78,8 +84,7 @@ func TestPortInUse(t *testing.T) {
 	}
 	defer listener.Close()
 	port := strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)
-	config := writeFile(t, []byte("mcp_servers: {}\n"))
-	got := run(t, 10*time.Second, "serve", "--http", "--port", port, "--config", config, "--data-dir", t.TempDir())
+	got := run(t, 10*time.Second, "serve", "--http", "--port", port, "--config", goodConfig(t), "--data-dir", t.TempDir())
 	if got.code == 0 {
 		t.Error("exit code 0")
 	}
@@ -126,4 +131,24 @@ func TestSecondInterruptEndsAtOnce(t *testing.T) {
 	h.signal(syscall.SIGINT)
 	h.awaitExit(2 * time.Second)
 	noneLeft(t, mine, 2*time.Second)
+}
+
+// TestSilentConnectionsDoNotHoldTheEnd: browsers and connection pools open
+// connections ahead of need; those that never sent a byte have nothing to
+// finish.
+func TestSilentConnectionsDoNotHoldTheEnd(t *testing.T) {
+	h := start(t, servers{"one": stub()})
+	for range 3 {
+		conn, err := net.Dial("tcp", "127.0.0.1:"+strconv.Itoa(h.port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	h.mustCall("one", "echo", map[string]any{"text": "x"}) // by now they are accepted
+	begin := time.Now()
+	h.stop()
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("the end took %s", took.Round(time.Millisecond))
+	}
 }
