@@ -30,7 +30,11 @@ type Call struct {
 	// block or keep raw. Nil when the client asked for none.
 	Progress func(raw []byte, env *jsonrpc.Envelope)
 
+	// replyID, if not empty, is the raw id that the answer gets in place of ours.
+	replyID []byte
+
 	// Answer is the raw response and Env its envelope; valid when Err is nil.
+	// With a reply id the spans of Env do not fit Answer; its other fields do.
 	Answer []byte
 	Env    jsonrpc.Envelope
 	Err    error
@@ -65,7 +69,7 @@ func (c *Call) Release() {
 	if cap(c.Answer) > maxPooled {
 		c.Answer = nil
 	}
-	c.Line, c.Answer = c.Line[:0], c.Answer[:0]
+	c.Line, c.Answer, c.replyID = c.Line[:0], c.Answer[:0], c.replyID[:0]
 	c.Tool, c.Session, c.Deadline, c.Progress, c.Err = "", 0, time.Time{}, nil, nil
 	c.Env, c.done = jsonrpc.Envelope{}, nil
 	c.sent.Store(false)
@@ -81,6 +85,29 @@ func (c *Call) Done() <-chan struct{} { return c.done }
 func (c *Call) Finish(err error) {
 	c.Err = err
 	c.done <- struct{}{}
+}
+
+// SetReplyID makes the answer carry the raw id token of the caller's own
+// client, so that it can be passed on as it is.
+func (c *Call) SetReplyID(token []byte) { c.replyID = append(c.replyID[:0], token...) }
+
+// SetAnswer takes a copy of the answer; for the instance that finishes the
+// call.
+func (c *Call) SetAnswer(line []byte, env *jsonrpc.Envelope) {
+	c.Env = *env
+	if len(c.replyID) > 0 {
+		c.Answer = jsonrpc.AppendWithID(c.Answer[:0], line, env, c.replyID)
+		return
+	}
+	c.Answer = append(c.Answer[:0], line...)
+}
+
+// TakeAnswer hands the answer's memory to the caller and keeps spare in its
+// place for later answers.
+func (c *Call) TakeAnswer(spare []byte) []byte {
+	answer := c.Answer
+	c.Answer = spare
+	return answer
 }
 
 // MarkSent notes that bytes of the call may have reached an instance.

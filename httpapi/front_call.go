@@ -38,6 +38,7 @@ func (f *Front) call(dst []byte, s *session, raw []byte, env *jsonrpc.Envelope, 
 	c.Line = jsonrpc.AppendRequest(c.Line[:0], raw, env, c.ID, tool)
 	c.Tool = toolName(target, tool)
 	c.Session = s.key
+	c.SetReplyID(id)
 	if progress != nil {
 		c.Progress = progressTo(progress, env.ProgressToken.Of(raw))
 	}
@@ -54,7 +55,11 @@ func (f *Front) call(dst []byte, s *session, raw []byte, env *jsonrpc.Envelope, 
 		}
 		return appendCallError(dst, id, err)
 	}
-	dst = jsonrpc.AppendWithID(dst, c.Answer, &c.Env, id)
+	if len(dst) == 0 {
+		dst = c.TakeAnswer(dst) // the usual case costs no copy
+	} else {
+		dst = append(dst, c.Answer...)
+	}
 	c.Release()
 	return dst
 }

@@ -148,3 +148,6 @@ func (p *pipe) close() {
 
 // abandon is the reader's end of the stream.
 func (p *pipe) abandon() { p.set(func() { p.broken, p.frozen, p.buf, p.head = true, false, nil, 0 }) }
+
+// Widen implements both ends of a link; a pipe in memory stays as it is.
+func (p *pipe) Widen() {}

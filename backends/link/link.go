@@ -18,6 +18,8 @@ type Sink interface {
 	// Write waits until p is written, an error, or the deadline.
 	Write(p []byte) (n int, err error)
 	SetWriteDeadline(t time.Time) error
+	// Widen lets the stream hold more, if it can: long lines come.
+	Widen()
 }
 
 // Source is the stream from the instance.
@@ -26,6 +28,8 @@ type Source interface {
 	// each attempt, and calls idle before it has to wait, so that the place
 	// can be given back meanwhile.
 	Read(buffer func() []byte, idle func()) (n int, err error)
+	// Widen lets the stream hold more, if it can: long lines come.
+	Widen()
 }
 
 // Config describes a link. Fail is called, at most once and from a goroutine
@@ -63,6 +67,7 @@ type Link struct {
 		sync.Mutex
 		closed   bool // by Close, or because a write failed: what was lost cannot be made up for
 		flushing bool
+		wide     bool // the sink was widened
 		buf      *[]byte // waiting bytes, in order; nil when there are none
 		queued   uint64  // stream position after everything accepted
 		written  uint64  // stream position after everything written

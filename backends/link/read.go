@@ -9,10 +9,17 @@ import (
 	"github.com/aabb9013/hangar/internal/jsonrpc"
 )
 
-// readSize is a pipe's usual capacity: one read takes all there is.
-const readSize = 64 << 10
+// A read takes all that a pipe usually holds; once a longer line was seen, the
+// pipe is made wider and the buffer with it.
+const (
+	readSize = 64 << 10
+	wideSize = 256 << 10
+)
 
-var readBuffers = sync.Pool{New: func() any { b := make([]byte, readSize); return &b }}
+var (
+	readBuffers = sync.Pool{New: func() any { b := make([]byte, readSize); return &b }}
+	wideBuffers = sync.Pool{New: func() any { b := make([]byte, wideSize); return &b }}
+)
 
 // reader holds the unfinished line between reads. buf is nil while there is
 // none, so that an idle link holds no buffer.
@@ -20,33 +27,56 @@ type reader struct {
 	max  int // the longest line allowed
 	buf  *[]byte
 	used int
-	seen int // bytes of the unfinished line already searched for its end
+	seen int    // bytes of the unfinished line already searched for its end
+	wide bool   // long lines come here
+	grow func() // called once, at the first long line
 }
 
 // space returns where the next bytes go: behind the unfinished line. It never
 // grows past the longest line allowed and one byte, which proves a line longer.
 func (r *reader) space() []byte {
 	if r.buf == nil {
-		r.buf = readBuffers.Get().(*[]byte)
+		r.buf = r.pool().Get().(*[]byte)
 	}
-	if r.used == len(*r.buf) {
-		size := 2 * len(*r.buf)
-		if size >= r.max {
-			size = r.max + 1
-		}
-		grown := make([]byte, size)
-		copy(grown, *r.buf)
+	if r.used < len(*r.buf) {
+		return (*r.buf)[r.used:]
+	}
+	full := r.buf
+	if !r.wide {
+		r.wide = true
+		r.grow()
+	}
+	if size := 2 * len(*full); size <= wideSize && wideSize <= r.max {
+		r.buf = wideBuffers.Get().(*[]byte)
+	} else {
+		grown := make([]byte, min(size, r.max+1))
 		r.buf = &grown
 	}
+	copy(*r.buf, *full)
+	giveBack(full)
 	return (*r.buf)[r.used:]
+}
+
+func (r *reader) pool() *sync.Pool {
+	if r.wide && wideSize <= r.max {
+		return &wideBuffers
+	}
+	return &readBuffers
+}
+
+func giveBack(buf *[]byte) {
+	switch len(*buf) {
+	case readSize:
+		readBuffers.Put(buf)
+	case wideSize:
+		wideBuffers.Put(buf)
+	}
 }
 
 // release gives the buffer back when nothing is unfinished.
 func (r *reader) release() {
 	if r.buf != nil && r.used == 0 {
-		if len(*r.buf) <= 4*readSize {
-			readBuffers.Put(r.buf)
-		}
+		giveBack(r.buf)
 		r.buf = nil
 	}
 }
@@ -71,7 +101,7 @@ func (l *Link) read() {
 		close(l.readDone)
 		l.cfg.Ended()
 	}()
-	r := reader{max: l.cfg.MaxMessage}
+	r := reader{max: l.cfg.MaxMessage, grow: l.cfg.Source.Widen}
 	space, idle := r.space, r.release
 	for {
 		n, err := l.cfg.Source.Read(space, idle)
@@ -149,8 +179,7 @@ func (l *Link) answer(line []byte, env *jsonrpc.Envelope) bool {
 		return false // late answer to a cancelled call, or an id never sent
 	}
 	l.afterWrite(e)
-	e.call.Answer = append(e.call.Answer[:0], line...)
-	e.call.Env = *env
+	e.call.SetAnswer(line, env)
 	e.call.MarkSent()
 	e.call.Finish(nil)
 	return !e.control

@@ -22,6 +22,9 @@ var writeBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); retu
 // more lock when the answer comes.
 const copyBelow = 4 << 10
 
+// longLine is the size from which a line may not fit a pipe as it is made.
+const longLine = 32 << 10
+
 // afterWrite waits until the sender is done with the call's memory: an answer
 // can overtake the return of the write that sent its call.
 func (l *Link) afterWrite(e entry) {
@@ -59,6 +62,10 @@ func (l *Link) enqueue(line []byte) error {
 // not set, and queues what is left over. It does not keep line.
 func (l *Link) writeLocked(line []byte, wait bool) {
 	l.out.queued += uint64(len(line))
+	if len(line) > longLine && !l.out.wide {
+		l.out.wide = true
+		l.cfg.Sink.Widen()
+	}
 	if !wait && l.out.buf == nil && !l.out.flushing {
 		if len(line) <= copyBelow {
 			scratch := writeBuffers.Get().(*[]byte)

@@ -92,6 +92,24 @@ func (s *sink) attempt(fd uintptr) bool {
 	}
 }
 
+// pipeSize is what a pipe with long lines may hold: a 64 KiB message and its
+// envelope do not fit the 64 KiB a pipe is made with, and each refill costs two
+// switches of process.
+const pipeSize = 256 << 10
+
+// widen may fail, since the sum of all pipes is limited for each user.
+func widen(raw syscall.RawConn) {
+	raw.Control(func(fd uintptr) { setPipeSize(fd, pipeSize) })
+}
+
+func (s *sink) Widen() { widen(s.raw) }
+
+func (s *source) Widen() {
+	if s.raw != nil {
+		widen(s.raw)
+	}
+}
+
 func (s *sink) Write(p []byte) (int, error)        { return s.f.Write(p) }
 func (s *sink) SetWriteDeadline(t time.Time) error { return s.f.SetWriteDeadline(t) }
 

@@ -89,3 +89,5 @@ func reap(proc *os.Process) backends.Exit {
 	}
 	return backends.Exit{Code: state.ExitCode()}
 }
+
+func setPipeSize(fd uintptr, size int) { unix.FcntlInt(fd, unix.F_SETPIPE_SZ, size) }
