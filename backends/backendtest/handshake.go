@@ -75,9 +75,9 @@ func handshakeSlow(b *bench) {
 
 func handshakeHang(b *bench) {
 	s := b.start(Behaviour{InitHang: true})
+	begin := time.Now()
 	ctx, cancel := context.WithTimeout(b.Context(), 300*time.Millisecond)
 	defer cancel()
-	begin := time.Now()
 	_, err := backends.Handshake(ctx, "hanging", s, backends.ClientInfo{})
 	var start *backends.StartError
 	if !errors.As(err, &start) || start.Stage != backends.StageInitialize || start.Server != "hanging" || !errors.Is(err, context.DeadlineExceeded) {

@@ -123,9 +123,9 @@ func stopCut(b *bench) {
 	b.tune = Tuning{EOFGrace: time.Hour, TermGrace: time.Hour}
 	s := b.ready(Behaviour{IgnoreEOF: true, IgnoreTerm: true})
 	s.send("sleep", args{"ms": 3_600_000})
+	begin := time.Now()
 	ctx, cancel := context.WithTimeout(b.Context(), 100*time.Millisecond)
 	defer cancel()
-	begin := time.Now()
 	s.Stop(ctx, time.Hour)
 	b.within("the stop", time.Since(begin), 100*time.Millisecond, 5*time.Second)
 	s.awaitEnd()
