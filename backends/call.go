@@ -43,7 +43,14 @@ type Call struct {
 	done chan struct{}
 }
 
-var calls = sync.Pool{New: func() any { return new(Call) }}
+var calls = sync.Pool{New: func() any { return &Call{done: make(chan struct{}, 1)} }}
+
+// unpooled is set while calls cross the borders of testing/synctest bubbles.
+var unpooled atomic.Bool
+
+// DisablePooling gives every call a channel of its own. Tests inside
+// testing/synctest need it: a channel must not leave the bubble that made it.
+func DisablePooling() { unpooled.Store(true) }
 
 var lastCall atomic.Uint64
 
@@ -54,9 +61,9 @@ const maxPooled = 256 << 10
 func NewCall() *Call {
 	c := calls.Get().(*Call)
 	c.ID = lastCall.Add(1)
-	// A channel of its own for every use: a pooled one would tie the bubble of
-	// testing/synctest that made it to whoever gets the call next.
-	c.done = make(chan struct{}, 1)
+	if unpooled.Load() {
+		c.done = make(chan struct{}, 1)
+	}
 	return c
 }
 
@@ -71,7 +78,7 @@ func (c *Call) Release() {
 	}
 	c.Line, c.Answer, c.replyID = c.Line[:0], c.Answer[:0], c.replyID[:0]
 	c.Tool, c.Session, c.Deadline, c.Progress, c.Err = "", 0, time.Time{}, nil, nil
-	c.Env, c.done = jsonrpc.Envelope{}, nil
+	c.Env = jsonrpc.Envelope{}
 	c.sent.Store(false)
 	calls.Put(c)
 }

@@ -53,6 +53,8 @@ var errorTable = []errorRow{
 	{backends.ErrProtocol, 502, "McpServerCrashedError", 0},
 	{backends.ErrStdoutClosed, 502, "McpServerCrashedError", 0},
 	{backends.ErrStdinStalled, 502, "McpServerCrashedError", 0},
+	{backends.ErrStdinClosed, 502, "McpServerCrashedError", 0},
+	{backends.ErrDeadline, 504, "ToolTimeoutError", 0},
 	{backends.ErrUnresponsive, 502, "McpServerCrashedError", 0},
 	{backends.ErrClosed, 502, "McpServerCrashedError", 0},
 	{backends.ErrPermanent, 500, "McpServerStartError", 0},

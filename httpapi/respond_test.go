@@ -42,6 +42,8 @@ func TestEverySentinelHasAnAnswer(t *testing.T) {
 		"backends.ErrProtocol":         backends.ErrProtocol,
 		"backends.ErrStdoutClosed":     backends.ErrStdoutClosed,
 		"backends.ErrUnresponsive":     backends.ErrUnresponsive,
+		"backends.ErrStdinClosed":      backends.ErrStdinClosed,
+		"backends.ErrDeadline":         backends.ErrDeadline,
 		"backends.ErrPermanent":        backends.ErrPermanent,
 		"backends.ErrResource":         backends.ErrResource,
 	}

@@ -3,6 +3,7 @@
 package backendtest
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -75,7 +76,7 @@ type Harness interface {
 
 // Run runs the whole contract.
 func Run(t *testing.T, h Harness) {
-	for _, c := range cases {
+	for _, c := range cases() {
 		t.Run(c.name, func(t *testing.T) {
 			if !h.Virtual() {
 				c.run(&bench{T: t, h: h})
@@ -91,13 +92,7 @@ type contractCase struct {
 	run  func(*bench)
 }
 
-var cases []contractCase
-
-func init() {
-	cases = append(cases, handshakeCases...)
-	cases = append(cases, callCases...)
-	cases = append(cases, endCases...)
-	cases = append(cases, stopCases...)
-	cases = append(cases, streamCases...)
-	cases = append(cases, startCases...)
+// cases are all of the suite, in the order they run.
+func cases() []contractCase {
+	return slices.Concat(handshakeCases, callCases, endCases, stopCases, streamCases, startCases)
 }

@@ -34,6 +34,7 @@ var _ backends.Backend = (*Backend)(nil)
 // New returns a backend whose instances behave as script says for their server
 // and epoch; nil means the zero Script for all.
 func New(script func(server string, epoch uint64) Script) *Backend {
+	backends.DisablePooling()
 	if script == nil {
 		script = func(string, uint64) Script { return Script{} }
 	}

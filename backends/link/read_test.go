@@ -82,8 +82,8 @@ func TestLinkBufferGrowsAndIsReleased(t *testing.T) {
 		r.src.room = nil
 		r.says("noise")
 		synctest.Wait()
-		if r.src.room[0] != readSize {
-			t.Errorf("after idling the buffer has %d bytes, want a fresh one of %d", r.src.room[0], readSize)
+		if r.src.room[0] != wideSize {
+			t.Errorf("after idling the buffer has %d bytes, want one of %d from the pool", r.src.room[0], wideSize)
 		}
 	})
 }

@@ -210,3 +210,8 @@ func (r *rig) says(format string, a ...any) { r.src.chunks <- fmt.Appendf(nil, f
 func (d *drain) Widen() {}
 
 func (s *script) Widen() {}
+
+func TestMain(m *testing.M) {
+	backends.DisablePooling()
+	m.Run()
+}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 )
 
 // serveFlags are the flags of serving; they stand on the root, so that they
@@ -57,7 +56,8 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 }
 
 // fromEnvironment fills flags that were not given from their variables.
-func (f *serveFlags) fromEnvironment(fs *pflag.FlagSet) error {
+func (f *serveFlags) fromEnvironment(cmd *cobra.Command) error {
+	fs := cmd.Flags()
 	for name, variable := range envOf {
 		value, ok := os.LookupEnv(variable)
 		if !ok || value == "" || fs.Changed(name) {

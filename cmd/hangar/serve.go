@@ -24,7 +24,7 @@ const shutdownTime = 14 * time.Second
 
 // serve runs the fleet until a signal, or until the stdio client leaves.
 func serve(cmd *cobra.Command, f *serveFlags) error {
-	if err := f.fromEnvironment(cmd.Flags()); err != nil {
+	if err := f.fromEnvironment(cmd); err != nil {
 		return err
 	}
 	if f.http && !f.unsafeNoAuth && !isLoopback(f.host) {
