@@ -28,7 +28,7 @@ func (c *cost) add(o cost) {
 	c.disk += o.disk
 }
 
-func (c *cost) fits(s sizing) bool { return c.bytes <= s.budget && c.entries <= s.entries }
+func (c cost) fits(s sizing) bool { return c.bytes <= s.budget && c.entries <= s.entries }
 
 // measure checks one batch and says what it takes at most. Documents beyond the
 // threshold go to the value log and do not burden the transaction.

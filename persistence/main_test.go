@@ -16,6 +16,7 @@ var children = map[string]func(dir string) error{
 	"write": childWrite,
 	"hold":  childHold,
 	"fill":  childFill,
+	"flip":  childFlip,
 }
 
 func TestMain(m *testing.M) {
