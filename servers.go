@@ -160,7 +160,7 @@ func (rt *Runtime) Call(ctx context.Context, server, tool string, args any) (*Re
 	err = ref.Do(c, timeout)
 	stop()
 	if err != nil {
-		if !errors.Is(err, ErrCallTimeout) && !errors.Is(err, ErrClosing) {
+		if !errors.Is(err, supervisor.ErrInternal) {
 			c.Release()
 		}
 		return nil, err

@@ -20,6 +20,8 @@ type cell struct {
 	pid  *actor.PID
 	gone chan struct{} // closed when the actor has stopped for good
 
+	active     atomic.Int64 // calls between Do's begin and end
+	leaving    atomic.Bool  // no new calls: the server is being deleted
 	view       atomic.Pointer[supervisor.View]
 	counters   supervisor.Counters
 	log        backends.LogRing
@@ -33,6 +35,8 @@ type cell struct {
 	queue    fairQueue
 	starters []chan error
 	stoppers []chan error
+	expiry   *time.Timer // of the earliest deadline
+	expireAt time.Time
 	retired  string // reason; not empty once the server is being deleted
 
 	attempt  *attempt

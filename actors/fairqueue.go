@@ -1,6 +1,10 @@
 package actors
 
-import "github.com/aabb9013/hangar/backends"
+import (
+	"time"
+
+	"github.com/aabb9013/hangar/backends"
+)
 
 // MaxWaiting bounds the calls that wait in front of one server; one more is
 // refused with supervisor.ErrOverloaded.
@@ -76,4 +80,32 @@ func (q *fairQueue) remove(id uint64) *backends.Call {
 		}
 	}
 	return nil
+}
+
+// expire takes out every call whose deadline is not after now and returns the
+// earliest deadline of the rest.
+func (q *fairQueue) expire(now time.Time, due func(*backends.Call)) (next time.Time) {
+	var turns []*sessionLine
+	for _, line := range q.turns {
+		kept := line.calls[:0]
+		for _, c := range line.calls {
+			if at := c.Deadline; !at.IsZero() && !at.After(now) {
+				q.size--
+				due(c)
+				continue
+			} else if !at.IsZero() && (next.IsZero() || at.Before(next)) {
+				next = at
+			}
+			kept = append(kept, c)
+		}
+		clear(line.calls[len(kept):])
+		line.calls = kept
+		if len(kept) > 0 {
+			turns = append(turns, line)
+		} else {
+			delete(q.lines, line.session)
+		}
+	}
+	q.turns = turns
+	return next
 }

@@ -50,6 +50,10 @@ type (
 		id    uint64
 		cause error
 	}
+	// callsExpired: the expiry timer → server; the earliest deadline has come.
+	callsExpired struct{}
+	// retireNow: a timer → server; calls may have left the retired server.
+	retireNow struct{}
 	// startGranted: starts → server; the attempt may begin.
 	startGranted struct{ epoch uint64 }
 	// instanceStarted, startFailed: start goroutine → server.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/aabb9013/hangar/backends"
@@ -28,15 +27,19 @@ func (r Ref) View() *supervisor.View { return r.cell.view.Load() }
 
 // Do sends the call to the server, starting it if need be, and waits for the
 // answer at most timeout. It records the call in the log. The call may be
-// released afterwards, except after supervisor.ErrCallTimeout or ErrClosing:
-// then it still belongs to the runtime and must be forgotten.
+// released afterwards, except after supervisor.ErrInternal: then it may still
+// belong to the runtime and must be forgotten.
 func (r Ref) Do(c *backends.Call, timeout time.Duration) error {
 	cl := r.cell
 	began := time.Now()
 	cl.counters.LastUsed.Store(began.UnixNano())
 	cl.counters.Calls.Add(1)
 	requestBytes := len(c.Line)
-	err := cl.deliver(c, timeout)
+	c.Deadline = began.Add(timeout)
+	err := cl.deliver(c)
+	if errors.Is(err, backends.ErrDeadline) {
+		err = fmt.Errorf("%w: server %q did not answer within %s", supervisor.ErrCallTimeout, cl.id, timeout)
+	}
 	took := time.Since(began)
 	ended := began.Add(took).UnixNano()
 	cl.counters.LastUsed.Store(ended)
@@ -55,27 +58,26 @@ func (r Ref) Cancel(id uint64, cause error) {
 
 // deliver hands the call over until it was answered or written to an
 // instance that failed it.
-func (c *cell) deliver(call *backends.Call, timeout time.Duration) error {
-	id := call.ID
-	timer := borrowTimer(timeout)
-	defer returnTimer(timer)
+func (c *cell) deliver(call *backends.Call) error {
+	c.active.Add(1)
+	defer c.active.Add(-1)
 	for resends := 0; ; resends++ {
-		if c.sys.closing.Load() {
-			call.Err = supervisor.ErrClosing
+		switch {
+		case c.sys.closing.Load():
 			return supervisor.ErrClosing
+		case c.leaving.Load():
+			return notFound(c.id)
 		}
 		c.sys.tell(c.pid, call)
 		select {
 		case <-call.Done():
-		case <-timer.C:
-			err := fmt.Errorf("%w: server %q did not answer within %s", supervisor.ErrCallTimeout, c.id, timeout)
-			c.sys.tell(c.pid, cancelCall{id, err})
-			return err
 		case <-c.gone:
+			// The actor was given up. It finished every call it knew of, but
+			// those in its mailbox are lost with it.
 			select {
 			case <-call.Done():
-			case <-time.After(goneGrace):
-				return fmt.Errorf("%w: server %q was removed: %w", supervisor.ErrClosing, c.id, supervisor.ErrServerNotFound)
+			default:
+				return fmt.Errorf("%w: the actor of server %q was given up", supervisor.ErrInternal, c.id)
 			}
 		}
 		var crash *backends.CrashError
@@ -84,10 +86,6 @@ func (c *cell) deliver(call *backends.Call, timeout time.Duration) error {
 		}
 	}
 }
-
-// goneGrace is how long a call whose actor has stopped may still be finished
-// by its instance.
-const goneGrace = 100 * time.Millisecond
 
 // record counts the call and puts it into the log's buffer.
 func (c *cell) record(call *backends.Call, err error, began time.Time, took time.Duration, requestBytes int) {
@@ -137,17 +135,4 @@ func ErrorType(err error) string {
 		return "CancellationError"
 	}
 	return "ToolInvocationError"
-}
-
-var timers = sync.Pool{New: func() any { return time.NewTimer(time.Hour) }}
-
-func borrowTimer(d time.Duration) *time.Timer {
-	t := timers.Get().(*time.Timer)
-	t.Reset(d)
-	return t
-}
-
-func returnTimer(t *time.Timer) {
-	t.Stop()
-	timers.Put(t)
 }

@@ -19,6 +19,10 @@ func (c *cell) receive(ctx actor.Context) {
 		c.onCall(m)
 	case slotFreed:
 		c.dispatch()
+	case callsExpired:
+		c.onExpired()
+	case retireNow:
+		c.settle()
 	case cancelCall:
 		c.onCancel(m)
 	case startServer:
@@ -88,6 +92,9 @@ func (c *cell) onActorStopped() {
 	if c.instance != nil {
 		c.instance.Kill(err)
 	}
+	if c.expiry != nil {
+		c.expiry.Stop()
+	}
 	close(c.gone)
 	c.sys.tell(c.sys.registry, actorGone{c})
 }
@@ -127,12 +134,26 @@ func (c *cell) settle() {
 	}
 	c.stoppers = nil
 	if c.retired != "" {
-		c.sys.engine.root.Stop(c.pid)
+		c.leave()
 		return
 	}
 	if c.queue.size > 0 && c.machine.AtRest() {
 		c.step(supervisor.StartWanted{Cause: supervisor.CauseCall})
 	}
+}
+
+// retirePause is how often a retired server looks whether its last callers
+// have been answered.
+const retirePause = 20 * time.Millisecond
+
+// leave stops the actor once no call is on its way to it: a call in the
+// mailbox of a stopped actor would be lost.
+func (c *cell) leave() {
+	if c.active.Load() > 0 {
+		time.AfterFunc(retirePause, func() { c.sys.tell(c.pid, retireNow{}) })
+		return
+	}
+	c.sys.engine.root.Stop(c.pid)
 }
 
 func (c *cell) onStartServer(m startServer) {
@@ -161,6 +182,7 @@ func (c *cell) onStopServer(m stopServer) {
 
 func (c *cell) onRetire(m retireServer) {
 	c.retired = m.reason
+	c.leaving.Store(true)
 	c.failWaiting(fmt.Errorf("%w: %q was deleted", supervisor.ErrServerNotFound, c.id))
 	c.step(supervisor.StopWanted{Reason: m.reason})
 }

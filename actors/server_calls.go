@@ -3,6 +3,7 @@ package actors
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/aabb9013/hangar/backends"
 	"github.com/aabb9013/hangar/supervisor"
@@ -11,6 +12,7 @@ import (
 // onCall admits a call: at once if the server is ready and has a free slot,
 // else to the queue, which may start the server.
 func (c *cell) onCall(call *backends.Call) {
+	c.expireBy(call.Deadline)
 	if c.queue.size == 0 && c.ready() && c.instance.InFlight() < c.limit() {
 		if c.send(call) {
 			return
@@ -77,6 +79,35 @@ func (c *cell) onCancel(m cancelCall) {
 	if c.instance != nil {
 		c.instance.Cancel(m.id, m.cause)
 	}
+}
+
+// expireBy makes sure that the deadlines are looked at when this one comes.
+// Most calls end long before theirs, so this costs the usual call nothing.
+func (c *cell) expireBy(deadline time.Time) {
+	if deadline.IsZero() || !c.expireAt.IsZero() && !deadline.Before(c.expireAt) {
+		return
+	}
+	c.expireAt = deadline
+	if c.expiry != nil {
+		c.expiry.Stop()
+	}
+	c.expiry = time.AfterFunc(time.Until(deadline), func() { c.sys.tell(c.pid, callsExpired{}) })
+}
+
+func (c *cell) onExpired() {
+	now := time.Now()
+	if c.expireAt.After(now) {
+		return // the timer of an earlier deadline, replaced meanwhile
+	}
+	c.expireAt = time.Time{}
+	next := c.queue.expire(now, func(call *backends.Call) { call.Finish(backends.ErrDeadline) })
+	c.counters.Waiting.Store(int64(c.queue.size))
+	if c.instance != nil {
+		if at := c.instance.Expire(now); next.IsZero() || !at.IsZero() && at.Before(next) {
+			next = at
+		}
+	}
+	c.expireBy(next)
 }
 
 // failWaiting answers everyone who waits for a running instance.

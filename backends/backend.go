@@ -72,6 +72,10 @@ type Instance interface {
 	// It reports whether the call was still in flight; if so the call is
 	// finished with cause.
 	Cancel(id uint64, cause error) bool
+	// Expire cancels every call whose deadline is not after now; they finish
+	// with ErrDeadline. It returns the earliest deadline of the calls left,
+	// zero if none has one.
+	Expire(now time.Time) (next time.Time)
 	// Request makes one control request (initialize, tools/list, ping) and
 	// returns the raw result. It blocks; never use it from an actor. An error
 	// answer is an *RPCError.

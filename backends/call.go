@@ -3,6 +3,7 @@ package backends
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/aabb9013/hangar/internal/jsonrpc"
 )
@@ -10,8 +11,7 @@ import (
 // Call is one tools/call on its way to an instance and back. The caller fills
 // the request fields, hands the call over, and waits on Done; from then on
 // everything belongs to the runtime until Done delivers, and only then may
-// the answer be read. A caller that gave up must forget the call: its late
-// answer is written into it.
+// the answer be read. Done always delivers: the runtime ends a call at its deadline.
 type Call struct {
 	// ID is unique in the process; it is the JSON-RPC id and the progress
 	// token at the instance.
@@ -23,6 +23,9 @@ type Call struct {
 	// Session is the key of fair queueing: calls of one session keep order,
 	// sessions take turns.
 	Session uint64
+	// Deadline is when the runtime ends the call with ErrDeadline, wherever
+	// it is; zero means never.
+	Deadline time.Time
 	// Progress receives raw notifications/progress of this call; it must not
 	// block or keep raw. Nil when the client asked for none.
 	Progress func(raw []byte, env *jsonrpc.Envelope)
@@ -63,7 +66,7 @@ func (c *Call) Release() {
 		c.Answer = nil
 	}
 	c.Line, c.Answer = c.Line[:0], c.Answer[:0]
-	c.Tool, c.Session, c.Progress, c.Err = "", 0, nil, nil
+	c.Tool, c.Session, c.Deadline, c.Progress, c.Err = "", 0, time.Time{}, nil, nil
 	c.Env, c.done = jsonrpc.Envelope{}, nil
 	c.sent.Store(false)
 	calls.Put(c)

@@ -17,6 +17,7 @@ var (
 	ErrProtocol        = errors.New("protocol error")
 	ErrStdoutClosed    = errors.New("stdout closed")
 	ErrStdinClosed     = errors.New("stdin closed (broken pipe)")
+	ErrDeadline        = errors.New("deadline passed")
 	ErrUnresponsive    = errors.New("unresponsive")
 	// ErrPermanent marks a start error that another try cannot mend.
 	ErrPermanent = errors.New("permanent start error")

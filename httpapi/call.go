@@ -116,14 +116,13 @@ func callArguments(body []byte) ([]byte, error) {
 }
 
 // doCall takes the call through the runtime. The answer shares no memory with
-// the call, which is given back, except after a timeout: then the late answer
-// is still to be written into it.
+// the call, which is given back.
 func doCall(target Target, tool string, arguments []byte, session uint64, timeout time.Duration) (rpcAnswer, error) {
 	c := backends.NewCall()
 	c.Tool, c.Session = tool, session
 	c.Line = appendCallLine(c.Line[:0], c.ID, tool, arguments)
 	if err := target.Do(c, timeout); err != nil {
-		if !errors.Is(err, supervisor.ErrCallTimeout) {
+		if releasable(err) {
 			c.Release()
 		}
 		return rpcAnswer{}, err

@@ -61,7 +61,7 @@ func (f *Front) call(dst []byte, s *session, raw []byte, env *jsonrpc.Envelope, 
 
 // releasable tells whether the runtime is done with a call that ended in err.
 func releasable(err error) bool {
-	return !errors.Is(err, supervisor.ErrCallTimeout) && !errors.Is(err, supervisor.ErrClosing)
+	return !errors.Is(err, supervisor.ErrInternal)
 }
 
 // toolName finds the catalogue's own string for a tool, so that the usual

@@ -45,9 +45,9 @@ type Runtime interface {
 type Target interface {
 	ID() string
 	View() *supervisor.View
-	// Do sends the call and waits for its answer at most timeout. After
-	// ErrCallTimeout the call must be forgotten, otherwise released. Its
-	// other errors are those of backends.Call.Err.
+	// Do sends the call and waits for its answer at most timeout. Afterwards
+	// the call may be released, except after ErrInternal, when it must be
+	// forgotten. Its other errors are those of backends.Call.Err.
 	Do(c *backends.Call, timeout time.Duration) error
 	// Cancel ends the call with this id: its Do returns cause.
 	Cancel(id uint64, cause error)

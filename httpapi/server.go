@@ -99,6 +99,7 @@ func Serve(ctx context.Context, ln net.Listener, srv *fasthttp.Server) error {
 	select {
 	case err := <-done:
 		edge.Close()
+		edge.closeConns()
 		return err
 	case <-ctx.Done():
 	}

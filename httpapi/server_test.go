@@ -51,7 +51,11 @@ func exchange(t *testing.T, addr string, parts ...string) reply {
 	for _, p := range parts {
 		_, _ = io.WriteString(c, p)
 	}
-	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	in := bufio.NewReader(c)
+	resp, err := http.ReadResponse(in, nil)
+	for err == nil && resp.StatusCode == http.StatusContinue {
+		resp, err = http.ReadResponse(in, nil)
+	}
 	if err != nil {
 		t.Fatalf("no answer: %v", err)
 	}
@@ -84,7 +88,7 @@ func TestTransportLimits(t *testing.T) {
 		{"content length over the limit", []string{post, fmt.Sprintf("Content-Length: %d\r\n\r\n", len(big)), big}, 413, "PayloadTooLarge"},
 		{"content length far over the limit, body never sent", []string{post, "Content-Length: 99999999999\r\n\r\n"}, 413, "PayloadTooLarge"},
 		{"chunked over the limit", []string{post, "Transfer-Encoding: chunked\r\n\r\n", chunked}, 413, "PayloadTooLarge"},
-		{"expect 100-continue over the limit", []string{strings.Replace(post, "\r\n", "\r\nExpect: nothing\r\n", 1), fmt.Sprintf("Content-Length: %d\r\n\r\n", len(big)), big}, 413, "PayloadTooLarge"},
+		{"expect 100-continue over the limit", []string{strings.Replace(post, "\r\n", "\r\nExpect: 100-continue\r\n", 1), fmt.Sprintf("Content-Length: %d\r\n\r\n", len(big)), big}, 413, "PayloadTooLarge"},
 		{"header over the limit", []string{"GET /health/live HTTP/1.1\r\nHost: localhost\r\nX-Big: ", strings.Repeat("h", 40<<10), "\r\n\r\n"}, 431, "RequestHeaderFieldsTooLarge"},
 		{"no HTTP", []string{"\x16\x03\x01 hello\r\n\r\n"}, 400, "InvalidRequestError"},
 		{"slow header", []string{"GET /health/live HTTP/1.1\r\nHost: loc"}, 408, "RequestTimeout"},

@@ -51,6 +51,7 @@ func (in *Instance) Thaw() { in.server.freeze(false) }
 
 func (in *Instance) Send(c *backends.Call) error               { return in.link.Send(c) }
 func (in *Instance) Cancel(id uint64, cause error) bool        { return in.link.Cancel(id, cause) }
+func (in *Instance) Expire(now time.Time) time.Time            { return in.link.Expire(now) }
 func (in *Instance) Notify(method string, params []byte) error { return in.link.Notify(method, params) }
 func (in *Instance) InFlight() int                             { return in.link.InFlight() }
 func (in *Instance) Done() <-chan struct{}                     { return in.done }

@@ -85,6 +85,8 @@ type entry struct {
 	call    *backends.Call
 	start   uint64
 	control bool
+	// deadline is the call's own, which may be reused once it is finished.
+	deadline time.Time
 }
 
 // Open starts the reader; it ends when the source does.
@@ -116,7 +118,7 @@ func (l *Link) send(c *backends.Call, control bool) error {
 		l.calls.Unlock()
 		return backends.ErrClosed
 	}
-	l.calls.pending[c.ID] = entry{call: c, start: l.out.queued, control: control}
+	l.calls.pending[c.ID] = entry{call: c, start: l.out.queued, control: control, deadline: c.Deadline}
 	l.calls.Unlock()
 	inFlight := int64(0)
 	if !control {
@@ -136,7 +138,14 @@ func (l *Link) Cancel(id uint64, cause error) bool {
 	if !ok {
 		return false
 	}
-	line := append([]byte(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":`), itoa(id)...)
+	l.giveUp(e, cause)
+	l.cfg.Observer.CallsDone(l.cfg.Epoch, 1)
+	return true
+}
+
+// giveUp tells the instance that nobody waits for the call any more.
+func (l *Link) giveUp(e entry, cause error) {
+	line := append([]byte(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":`), itoa(e.call.ID)...)
 	line = append(line, `,"reason":`...)
 	line = jsonrpc.AppendString(line, []byte(cause.Error()))
 	line = append(line, "}}\n"...)
@@ -145,8 +154,33 @@ func (l *Link) Cancel(id uint64, cause error) bool {
 	// the instance, just before its cancellation.
 	e.call.MarkSent()
 	e.call.Finish(cause)
-	l.cfg.Observer.CallsDone(l.cfg.Epoch, 1)
-	return true
+}
+
+// Expire cancels the calls whose deadline has come; see backends.Instance. It
+// looks at every call in flight, so it is for the moments when one is due.
+func (l *Link) Expire(now time.Time) (next time.Time) {
+	var due []entry
+	l.calls.Lock()
+	for id, e := range l.calls.pending {
+		switch at := e.deadline; {
+		case at.IsZero():
+		case !at.After(now):
+			due = append(due, e)
+			delete(l.calls.pending, id)
+		case next.IsZero() || at.Before(next):
+			next = at
+		}
+	}
+	l.signalDrainedLocked()
+	l.calls.Unlock()
+	for _, e := range due {
+		l.inFlight.Add(-1)
+		l.giveUp(e, backends.ErrDeadline)
+	}
+	if len(due) > 0 {
+		l.cfg.Observer.CallsDone(l.cfg.Epoch, len(due))
+	}
+	return next
 }
 
 // Request makes one control request and returns the raw result.
