@@ -34,8 +34,9 @@ test: ## all tests; prints what was skipped and why
 	$(GOTEST) -timeout $(UNIT_TIMEOUT) $(UNIT)
 	$(GOTEST) -timeout $(E2E_TIMEOUT) ./e2e
 
-race: ## all tests but e2e under the race detector
+race: ## all tests under the race detector; in e2e the program is
 	$(GOTEST) -race -timeout $(UNIT_TIMEOUT) $(UNIT)
+	HANGAR_BUILD_FLAGS=-race $(GOTEST) -timeout $(E2E_TIMEOUT) ./e2e
 
 fuzz: ## every fuzz target for FUZZTIME (30s)
 	.ci/fuzz $(FUZZTIME)

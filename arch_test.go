@@ -87,6 +87,7 @@ var fences = []fence{
 		"hostile YAML is refused in one place (bounds, aliases, duplicate keys)"},
 	{"github.com/spf13/cobra", []string{"cmd"}, false,
 		"the command line is not part of what others embed"},
+	{"github.com/spf13/pflag", []string{"cmd"}, false, "as cobra, whose flags these are"},
 	{"github.com/modelcontextprotocol/go-sdk", []string{"internal/examplefleet", "examples", "backends/inprocess"}, true,
 		"the SDK costs 100 kB and more per message: it serves tests, examples and attached servers, never the call path"},
 	{"github.com/getkin/kin-openapi", nil, true, "the OpenAPI validator checks answers in tests; the program must not link it"},

@@ -214,7 +214,7 @@ func completedCalls(t *testing.T, h *hangar, server string) int {
 
 // TestDeletedServersStayDeleted: the other half of durability.
 func TestDeletedServersStayDeleted(t *testing.T) {
-	h := start(t, servers{})
+	h := start(t, servers{"from-config": stub()})
 	for _, id := range []string{"keep", "drop"} {
 		spec := h.mark(stub())
 		spec["mcp_server_id"] = id
