@@ -56,8 +56,9 @@ type Badger struct {
 var _ Store = (*Badger)(nil)
 
 // Open opens or creates the directory. It fails within a second with ErrLocked
-// when it is in use, with ErrUnwritable, ErrForeign, ErrNoSpace (not even room
-// to open) or ErrCorrupt (the newest block). The caller closes what it gets.
+// when it is in use, with ErrUnwritable, ErrForeign, ErrNoSpace (no room to
+// flush what an earlier run left, or too little to begin a new log) or ErrCorrupt
+// (the newest block). The caller closes what it gets.
 func Open(opts Options) (*Badger, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err
@@ -132,7 +133,7 @@ func openBadger(opts Options, size sizing, space *spaceGuard) (db *badger.DB, er
 // compactions of a tree that would hardly grow, so it would not honour MaxLogBytes.
 func badgerOptions(opts Options, size sizing) badger.Options {
 	small := size.memtable < 8<<20
-	tables := int64(4 << 20)
+	tables := int64(2 << 20)
 	if small {
 		tables = 1 << 20
 	}

@@ -73,15 +73,16 @@ func TestDamagedBlockIsNamed(t *testing.T) {
 		"torn":        func(txn *badger.Txn, key, v []byte) error { return txn.Set(key, v[:len(v)/2]) },
 		"empty":       func(txn *badger.Txn, key, v []byte) error { return txn.Set(key, nil) },
 		"missing":     func(txn *badger.Txn, key, v []byte) error { return txn.Delete(key) },
-		"misplaced": func(txn *badger.Txn, key, v []byte) error {
+		"misplaced": func(txn *badger.Txn, key, _ []byte) error {
 			item, err := txn.Get(binary.BigEndian.AppendUint64([]byte("g/"), 1))
 			if err != nil {
 				return err
 			}
-			if v, err = item.ValueCopy(nil); err != nil {
+			other, err := item.ValueCopy(nil)
+			if err != nil {
 				return err
 			}
-			return txn.Set(key, v)
+			return txn.Set(key, other)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
