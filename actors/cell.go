@@ -21,6 +21,7 @@ type cell struct {
 	gone chan struct{} // closed when the actor has stopped for good
 
 	active     atomic.Int64 // calls between Do's begin and end
+	posted     atomic.Int64 // calls in the mailbox
 	leaving    atomic.Bool  // no new calls: the server is being deleted
 	view       atomic.Pointer[supervisor.View]
 	counters   supervisor.Counters
@@ -39,6 +40,7 @@ type cell struct {
 	expireAt time.Time
 	retired  string // reason; not empty once the server is being deleted
 
+	corked   bool // the instance holds lines back for the rest of a burst
 	attempt  *attempt
 	instance backends.Instance
 	timers   [supervisor.TimerKinds]*time.Timer

@@ -16,6 +16,7 @@ type engine struct {
 	root     *actor.RootContext
 	strategy *restartStrategy
 	logger   *slog.Logger
+	workers  *workers
 }
 
 func newEngine(logger *slog.Logger, failed func(id string, reason any, gaveUp bool)) *engine {
@@ -28,7 +29,7 @@ func newEngine(logger *slog.Logger, failed func(id string, reason any, gaveUp bo
 		actor.WithDeadLetterThrottleCount(0),
 	)
 	return &engine{
-		system: system, root: system.Root, logger: logger,
+		system: system, root: system.Root, logger: logger, workers: &workers{},
 		strategy: &restartStrategy{failed: failed},
 	}
 }
@@ -63,7 +64,7 @@ func (e *engine) contain(name string, receive func(actor.Context)) func(actor.Co
 func (e *engine) props(name string, receive func(actor.Context), opts ...actor.PropsOption) *actor.Props {
 	contained := actor.ReceiveFunc(e.contain(name, receive))
 	return actor.PropsFromProducer(func() actor.Actor { return contained },
-		append(opts, actor.WithSupervisor(e.strategy))...)
+		append(opts, actor.WithSupervisor(e.strategy), actor.WithDispatcher(e.workers))...)
 }
 
 // spawnTop spawns an actor at the top of the tree.

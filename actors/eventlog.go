@@ -14,7 +14,7 @@ import (
 const (
 	// FlushInterval is how long a finished call may wait for its block: what
 	// was answered longer ago survives kill -9.
-	FlushInterval = 20 * time.Millisecond
+	FlushInterval = 50 * time.Millisecond
 	// MaxCommits bounds the commits that wait for the writer; one more is
 	// refused with supervisor.ErrOverloaded.
 	MaxCommits = 10000

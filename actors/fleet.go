@@ -4,7 +4,6 @@ import (
 	"context"
 	"runtime"
 	"sync"
-	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -133,9 +132,6 @@ func (s *System) Flush(ctx context.Context) error {
 	reply := make(chan error, 1)
 	return s.ask(ctx, s.eventlog, flushAll{reply}, reply, nil)
 }
-
-// closeGrace is kept back from the deadline of Close for the log.
-const closeGrace = time.Second
 
 // Close ends the fleet: new calls are refused, calls in flight drain, every
 // instance is stopped, the log is written out. When ctx ends first the rest

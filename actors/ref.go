@@ -68,6 +68,7 @@ func (c *cell) deliver(call *backends.Call) error {
 		case c.leaving.Load():
 			return notFound(c.id)
 		}
+		c.posted.Add(1)
 		c.sys.tell(c.pid, call)
 		select {
 		case <-call.Done():

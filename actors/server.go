@@ -14,6 +14,11 @@ import (
 // receive is the server's actor: it turns messages into inputs of the machine
 // and moves calls. The machine's state is the truth; there is no other.
 func (c *cell) receive(ctx actor.Context) {
+	c.handle(ctx)
+	c.uncork()
+}
+
+func (c *cell) handle(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *backends.Call:
 		c.onCall(m)
@@ -68,6 +73,8 @@ func (c *cell) onActorStarted() {
 	}
 	c.work()
 	c.dispatch()
+	c.posted.Store(0) // the message that failed was not counted off; at worst a burst is cut
+	c.uncork()
 }
 
 // onActorStopped runs when the server was deleted, the runtime closes, or the

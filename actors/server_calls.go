@@ -12,6 +12,7 @@ import (
 // onCall admits a call: at once if the server is ready and has a free slot,
 // else to the queue, which may start the server.
 func (c *cell) onCall(call *backends.Call) {
+	c.posted.Add(-1)
 	c.expireBy(call.Deadline)
 	if c.queue.size == 0 && c.ready() && c.instance.InFlight() < c.limit() {
 		if c.send(call) {
@@ -36,15 +37,27 @@ func (c *cell) onCall(call *backends.Call) {
 // send hands a call to the instance; false means that the instance is gone
 // and its end is on the way as a message: the call must wait.
 func (c *cell) send(call *backends.Call) bool {
-	err := c.instance.Send(call)
+	more := c.posted.Load() > 0
+	err := c.instance.Send(call, more)
 	switch {
 	case err == nil:
+		c.corked = more
 		return true
 	case errors.Is(err, backends.ErrClosed):
 		return false
 	}
 	call.Finish(fmt.Errorf("%w: %w", supervisor.ErrOverloaded, err))
 	return true
+}
+
+// uncork ends a burst: the calls that were on their way here have come.
+func (c *cell) uncork() {
+	if c.corked && c.posted.Load() <= 0 {
+		c.corked = false
+		if c.instance != nil {
+			c.instance.Flush()
+		}
+	}
 }
 
 // dispatch sends waiting calls while there are free slots.

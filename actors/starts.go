@@ -29,7 +29,7 @@ func (s *starts) receive(ctx actor.Context) {
 		s.waiting = append(s.waiting, m)
 		s.grant()
 	case startOver:
-		key := startKey{m.cell, m.epoch}
+		key := startKey(m)
 		if s.running[key] {
 			delete(s.running, key)
 		} else {
@@ -59,7 +59,7 @@ func (s *starts) grant() {
 		}
 		w := s.waiting[i]
 		s.waiting = append(s.waiting[:i], s.waiting[i+1:]...)
-		s.running[startKey{w.cell, w.epoch}] = true
+		s.running[startKey(w)] = true
 		s.sys.starting.Store(int64(len(s.running)))
 		s.sys.tell(w.cell.pid, startGranted{w.epoch})
 	}

@@ -52,8 +52,7 @@ type System struct {
 	fleet    atomic.Pointer[fleet]
 	version  atomic.Uint64 // of the fleet: servers and tools
 	starting atomic.Int64
-	lostLog  atomic.Uint64 // call records the store refused
-	logOnce  atomic.Int64  // unix s of the last complaint about that
+	logOnce  atomic.Int64 // unix s of the last complaint about that
 
 	closing atomic.Bool
 	living  context.Context // ends when the system is closed

@@ -66,8 +66,11 @@ type Instance interface {
 	// Send writes a call. It never blocks: what the instance does not take at
 	// once waits in a bounded buffer. After nil the instance finishes the
 	// call exactly once; after an error (ErrClosed, ErrBusy) it never will
-	// and nothing of it was written.
-	Send(c *Call) error
+	// and nothing of it was written. more promises another Send or a Flush
+	// at once: a short line then waits for it, so that a burst is one write.
+	Send(c *Call, more bool) error
+	// Flush writes what waits for the rest of a burst.
+	Flush()
 	// Cancel forgets the call with this id and tells the server by notifications/cancelled.
 	// It reports whether the call was still in flight; if so the call is
 	// finished with cause.

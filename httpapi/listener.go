@@ -160,12 +160,37 @@ type edgeConn struct {
 	owner  *edgeListener
 	ip     netip.Addr // of the other end, none for a Unix socket
 	linger atomic.Bool
+	began  atomic.Bool // a byte has come
 }
 
 // lingerOnClose marks a connection whose request was refused unread.
 func lingerOnClose(c net.Conn) {
 	if edge, ok := c.(*edgeConn); ok {
 		edge.linger.Store(true)
+	}
+}
+
+func (c *edgeConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 && !c.began.Load() {
+		c.began.Store(true)
+	}
+	return n, err
+}
+
+// closeSilent closes the connections that never sent a byte. Browsers and
+// HTTP clients hold such ones in reserve, and fasthttp would wait for them.
+func (l *edgeListener) closeSilent() {
+	l.mu.Lock()
+	var silent []*edgeConn
+	for c := range l.conns {
+		if !c.began.Load() {
+			silent = append(silent, c)
+		}
+	}
+	l.mu.Unlock()
+	for _, c := range silent {
+		c.Close()
 	}
 }
 

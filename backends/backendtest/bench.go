@@ -102,7 +102,7 @@ type args map[string]any
 
 // try sends a call and counts it if it was accepted.
 func (s *subject) try(c *backends.Call) error {
-	err := s.Send(c)
+	err := s.Send(c, false)
 	if err == nil {
 		s.mu.Lock()
 		s.sent++
@@ -182,7 +182,7 @@ func (s *subject) checkEnd() {
 	if n := s.InFlight(); n != 0 {
 		s.Errorf("%d calls in flight after the end", n)
 	}
-	if err := s.Send(newCall("echo", args{"text": "late"})); !errors.Is(err, backends.ErrClosed) {
+	if err := s.Send(newCall("echo", args{"text": "late"}), false); !errors.Is(err, backends.ErrClosed) {
 		s.Errorf("Send after the end: %v", err)
 	}
 	if _, err := s.Request(s.Context(), "ping", nil); !errors.Is(err, backends.ErrClosed) {

@@ -50,7 +50,7 @@ func send(t *testing.T, in backends.Instance, tool, args string) *backends.Call 
 	t.Helper()
 	c := backends.NewCall()
 	c.Line = fmt.Appendf(c.Line, `{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":%q,"arguments":%s}}`+"\n", c.ID, tool, args)
-	if err := in.Send(c); err != nil {
+	if err := in.Send(c, false); err != nil {
 		t.Fatal(err)
 	}
 	return c

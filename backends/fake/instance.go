@@ -49,7 +49,8 @@ func (in *Instance) Freeze() { in.server.freeze(true) }
 // Thaw undoes Freeze.
 func (in *Instance) Thaw() { in.server.freeze(false) }
 
-func (in *Instance) Send(c *backends.Call) error               { return in.link.Send(c) }
+func (in *Instance) Send(c *backends.Call, more bool) error    { return in.link.Send(c, more) }
+func (in *Instance) Flush()                                    { in.link.Flush() }
 func (in *Instance) Cancel(id uint64, cause error) bool        { return in.link.Cancel(id, cause) }
 func (in *Instance) Expire(now time.Time) time.Time            { return in.link.Expire(now) }
 func (in *Instance) Notify(method string, params []byte) error { return in.link.Notify(method, params) }

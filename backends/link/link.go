@@ -50,12 +50,10 @@ type Config struct {
 	StdinStall time.Duration
 }
 
-// coalesceFrom is the number of calls in flight from which a line waits for
-// its neighbours: fewer, and a write of its own is faster. A line longer than
-// coalesceTo gains nothing by it.
+// Bounds of a burst that waits for its last line.
 const (
-	coalesceFrom = 8
-	coalesceTo   = 4 << 10
+	corkLine  = 4 << 10  // a longer line is worth a write of its own
+	corkBytes = 64 << 10 // and so is a burst that fills a pipe
 )
 
 // Link is one open connection. Its methods are safe for concurrent use.
@@ -67,7 +65,7 @@ type Link struct {
 		sync.Mutex
 		closed   bool // by Close, or because a write failed: what was lost cannot be made up for
 		flushing bool
-		wide     bool // the sink was widened
+		wide     bool    // the sink was widened
 		buf      *[]byte // waiting bytes, in order; nil when there are none
 		queued   uint64  // stream position after everything accepted
 		written  uint64  // stream position after everything written
@@ -110,9 +108,9 @@ func Open(cfg Config) *Link {
 }
 
 // Send writes a call; see backends.Instance.
-func (l *Link) Send(c *backends.Call) error { return l.send(c, false) }
+func (l *Link) Send(c *backends.Call, more bool) error { return l.send(c, false, more) }
 
-func (l *Link) send(c *backends.Call, control bool) error {
+func (l *Link) send(c *backends.Call, control, more bool) error {
 	l.out.Lock()
 	defer l.out.Unlock()
 	if err := l.acceptLocked(len(c.Line)); err != nil {
@@ -125,12 +123,20 @@ func (l *Link) send(c *backends.Call, control bool) error {
 	}
 	l.calls.pending[c.ID] = entry{call: c, start: l.out.queued, control: control, deadline: c.Deadline}
 	l.calls.Unlock()
-	inFlight := int64(0)
 	if !control {
-		inFlight = l.inFlight.Add(1)
+		l.inFlight.Add(1)
 	}
-	l.writeLocked(c.Line, inFlight >= coalesceFrom && len(c.Line) <= coalesceTo)
+	l.writeLocked(c.Line, more)
 	return nil
+}
+
+// Flush writes what waits for the rest of a burst.
+func (l *Link) Flush() {
+	l.out.Lock()
+	defer l.out.Unlock()
+	if l.out.buf != nil && !l.out.flushing && !l.out.closed {
+		l.uncorkLocked()
+	}
 }
 
 // InFlight counts calls written and not finished.
@@ -192,7 +198,7 @@ func (l *Link) Expire(now time.Time) (next time.Time) {
 func (l *Link) Request(ctx context.Context, method string, params []byte) ([]byte, error) {
 	c := backends.NewCall()
 	c.Line = appendMessage(c.Line[:0], itoa(c.ID), method, params)
-	if err := l.send(c, true); err != nil {
+	if err := l.send(c, true, false); err != nil {
 		return nil, err
 	}
 	select {

@@ -199,7 +199,7 @@ func call(text string) *backends.Call {
 
 func (r *rig) mustSend(t testing.TB, c *backends.Call) *backends.Call {
 	t.Helper()
-	if err := r.Send(c); err != nil {
+	if err := r.Send(c, false); err != nil {
 		t.Fatal(err)
 	}
 	return c

@@ -17,18 +17,14 @@ const maxPooled = 8 << 20
 
 var writeBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
 
-// copyBelow is the size up to which a line is copied before it is written.
-// Longer ones are written from the call's own memory, at the price of one
-// more lock when the answer comes.
-const copyBelow = 4 << 10
-
 // longLine is the size from which a line may not fit a pipe as it is made.
 const longLine = 32 << 10
 
 // afterWrite waits until the sender is done with the call's memory: an answer
-// can overtake the return of the write that sent its call.
+// can overtake the return of the write that sent its call. Lines up to
+// corkLine are copied before they are written.
 func (l *Link) afterWrite(e entry) {
-	if len(e.call.Line) > copyBelow {
+	if len(e.call.Line) > corkLine {
 		l.out.Lock()
 		//lint:ignore SA2001 to have waited for the sender is the point
 		l.out.Unlock()
@@ -58,40 +54,61 @@ func (l *Link) enqueue(line []byte) error {
 	return nil
 }
 
-// writeLocked writes the line at once if nothing waits before it and wait is
-// not set, and queues what is left over. It does not keep line.
-func (l *Link) writeLocked(line []byte, wait bool) {
+// writeLocked writes the line at once if nothing waits before it, or with
+// what waits for the end of a burst; what is left over is queued. With more
+// set a short line waits for its successors. It does not keep line.
+func (l *Link) writeLocked(line []byte, more bool) {
 	l.out.queued += uint64(len(line))
 	if len(line) > longLine && !l.out.wide {
 		l.out.wide = true
 		l.cfg.Sink.Widen()
 	}
-	if !wait && l.out.buf == nil && !l.out.flushing {
-		if len(line) <= copyBelow {
-			scratch := writeBuffers.Get().(*[]byte)
-			*scratch = append((*scratch)[:0], line...)
-			defer writeBuffers.Put(scratch)
-			line = *scratch
-		}
-		n, err := l.cfg.Sink.TryWrite(line)
-		l.out.written += uint64(n)
-		if err != nil {
-			l.breakLocked(err)
+	if l.out.buf == nil && !l.out.flushing && len(line) > corkLine {
+		line = l.tryLocked(line)
+		if len(line) == 0 {
 			return
 		}
-		if n == len(line) {
-			return
-		}
-		line = line[n:]
+		more = false
 	}
 	if l.out.buf == nil {
 		l.out.buf = writeBuffers.Get().(*[]byte)
 		*l.out.buf = (*l.out.buf)[:0]
 	}
 	*l.out.buf = append(*l.out.buf, line...)
-	if !l.out.flushing {
-		l.out.flushing = true
-		go l.flush()
+	if !l.out.flushing && (!more || len(line) > corkLine || len(*l.out.buf) > corkBytes) {
+		l.uncorkLocked()
+	}
+}
+
+// tryLocked writes what the sink takes and returns the rest.
+func (l *Link) tryLocked(p []byte) []byte {
+	n, err := l.cfg.Sink.TryWrite(p)
+	l.out.written += uint64(n)
+	if err != nil {
+		l.breakLocked(err)
+		return nil
+	}
+	return p[n:]
+}
+
+// uncorkLocked writes what waits; what the sink does not take now is left to
+// a goroutine that lives as long as there are bytes.
+func (l *Link) uncorkLocked() {
+	buf := l.out.buf
+	rest := l.tryLocked(*buf)
+	if len(rest) == 0 {
+		l.out.buf = nil
+		recycle(buf)
+		return
+	}
+	*buf = append((*buf)[:0], rest...)
+	l.out.flushing = true
+	go l.flush()
+}
+
+func recycle(buf *[]byte) {
+	if cap(*buf) <= maxPooled {
+		writeBuffers.Put(buf)
 	}
 }
 
@@ -130,9 +147,7 @@ func (l *Link) flush() {
 			l.out.Unlock()
 			return
 		}
-		if cap(*burst) <= maxPooled {
-			writeBuffers.Put(burst)
-		}
+		recycle(burst)
 	}
 }
 

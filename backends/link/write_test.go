@@ -31,7 +31,7 @@ func coalesce(t *testing.T, step int) {
 		wg.Go(func() {
 			for i := range each {
 				c := call(fmt.Sprintf("%d %d", s, i))
-				if err := r.Send(c); err != nil {
+				if err := r.Send(c, false); err != nil {
 					t.Error(err)
 				}
 				if i%3 == 0 {
@@ -94,7 +94,7 @@ func TestUnsentCallsAreReportedUnsent(t *testing.T) {
 		if r.obs.count() != 3 || r.InFlight() != 0 {
 			t.Errorf("%d done, %d in flight", r.obs.count(), r.InFlight())
 		}
-		if err := r.Send(call("late")); !errors.Is(err, backends.ErrClosed) {
+		if err := r.Send(call("late"), false); !errors.Is(err, backends.ErrClosed) {
 			t.Error(err)
 		}
 	})
@@ -134,7 +134,7 @@ func TestFullStdinStallsTheInstance(t *testing.T) {
 		if d := time.Since(begin); d != backends.StdinStall {
 			t.Errorf("stalled after %v", d)
 		}
-		if err := r.Send(call("y")); !errors.Is(err, backends.ErrClosed) {
+		if err := r.Send(call("y"), false); !errors.Is(err, backends.ErrClosed) {
 			t.Errorf("a send behind the gap: %v", err)
 		}
 		r.Close(backends.Exit{Code: -1, Err: backends.ErrStdinStalled})
@@ -152,7 +152,7 @@ func TestBrokenStdinFailsTheInstanceOnce(t *testing.T) {
 		if err := <-r.fails; !errors.Is(err, backends.ErrStdinClosed) {
 			t.Error(err)
 		}
-		if err := r.Send(call("y")); !errors.Is(err, backends.ErrClosed) {
+		if err := r.Send(call("y"), false); !errors.Is(err, backends.ErrClosed) {
 			t.Error(err)
 		}
 		r.Close(backends.Exit{Code: 1})
@@ -177,7 +177,7 @@ func TestSendIsBusyBeyondTheBound(t *testing.T) {
 		for ; accepted < 100; accepted++ {
 			c := backends.NewCall()
 			c.Line = big
-			if err := r.Send(c); err != nil {
+			if err := r.Send(c, false); err != nil {
 				if !errors.Is(err, backends.ErrBusy) {
 					t.Error(err)
 				}

@@ -46,7 +46,7 @@ func echo(in backends.Instance, tail []byte) error {
 	defer c.Release()
 	c.Line = strconv.AppendUint(append(c.Line[:0], `{"jsonrpc":"2.0","id":`...), c.ID, 10)
 	c.Line = append(c.Line, tail...)
-	if err := in.Send(c); err != nil {
+	if err := in.Send(c, false); err != nil {
 		return err
 	}
 	<-c.Done()

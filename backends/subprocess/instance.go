@@ -44,7 +44,8 @@ type instance struct {
 
 var _ backends.Instance = (*instance)(nil)
 
-func (in *instance) Send(c *backends.Call) error               { return in.link.Send(c) }
+func (in *instance) Send(c *backends.Call, more bool) error    { return in.link.Send(c, more) }
+func (in *instance) Flush()                                    { in.link.Flush() }
 func (in *instance) Cancel(id uint64, cause error) bool        { return in.link.Cancel(id, cause) }
 func (in *instance) Expire(now time.Time) time.Time            { return in.link.Expire(now) }
 func (in *instance) Notify(method string, params []byte) error { return in.link.Notify(method, params) }

@@ -87,7 +87,7 @@ func text(t testing.TB, in backends.Instance, tool, args string) string {
 	t.Helper()
 	c := backends.NewCall()
 	c.Line = callLine(c.ID, tool, args)
-	if err := in.Send(c); err != nil {
+	if err := in.Send(c, false); err != nil {
 		t.Fatal(err)
 	}
 	if await(t, c.Done()); c.Err != nil {
@@ -115,7 +115,7 @@ func TestExitIsSeenThoughAGrandchildHoldsStdout(t *testing.T) {
 		crash := backends.NewCall()
 		crash.Line = callLine(crash.ID, "crash", `{"code":6}`)
 		begin := time.Now()
-		if err := in.Send(crash); err != nil {
+		if err := in.Send(crash, false); err != nil {
 			t.Fatal(err)
 		}
 		exit := await(t, e)
