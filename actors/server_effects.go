@@ -19,7 +19,7 @@ const (
 func (c *cell) perform(effect supervisor.Effect) {
 	switch e := effect.(type) {
 	case supervisor.StartInstance:
-		c.attempt = &attempt{cell: c, epoch: e.Epoch}
+		c.attempt = &attempt{cell: c, epoch: e.Epoch, given: make(chan struct{})}
 		c.sys.tell(c.sys.starts, wantStart{c, e.Epoch})
 	case supervisor.StopInstance:
 		c.stopInstance(e)

@@ -21,6 +21,7 @@ type attempt struct {
 	mu     sync.Mutex
 	handed bool
 	ended  bool
+	given  chan struct{} // closed when the actor has been told of the instance
 }
 
 var _ backends.Observer = (*attempt)(nil)
@@ -76,12 +77,14 @@ func (a *attempt) run(ctx context.Context, spec supervisor.ServerSpec) {
 // hand gives the instance to the actor; false if it has already ended.
 func (a *attempt) hand(m instanceStarted) bool {
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	if a.ended {
+		a.mu.Unlock()
 		return false
 	}
 	a.handed = true
+	a.mu.Unlock()
 	a.cell.sys.tell(a.cell.pid, m)
+	close(a.given)
 	return true
 }
 
@@ -90,9 +93,11 @@ func (a *attempt) failed(err error) { a.cell.sys.tell(a.cell.pid, startFailed{a.
 // Ended implements backends.Observer.
 func (a *attempt) Ended(epoch uint64, exit backends.Exit) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	a.ended = true
-	if a.handed {
+	handed := a.handed
+	a.mu.Unlock()
+	if handed {
+		<-a.given // the actor hears of the instance before it hears of its end
 		a.cell.sys.tell(a.cell.pid, instanceEnded{epoch, exit})
 	}
 }

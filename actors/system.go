@@ -112,7 +112,7 @@ func (s *System) spawnTree() {
 func (s *System) receiveServers(ctx actor.Context) {
 	if m, ok := ctx.Message().(spawnServer); ok {
 		name := fmt.Sprintf("server/%d/%s", m.cell.seq, m.cell.id)
-		pid, err := ctx.SpawnNamed(s.engine.props(m.cell.id, m.cell.receive), name)
+		pid, err := ctx.SpawnNamed(s.engine.props(m.cell.id, m.cell.receive, onSender()), name)
 		if err != nil {
 			s.logger.Error("actor not spawned", "server", m.cell.id, "err", err)
 		}

@@ -20,7 +20,9 @@ const (
 	// writeTimeout is set for everything but /mcp, whose streams stay open and
 	// set a deadline for each write of their own.
 	writeTimeout = 30 * time.Second
-	idleTimeout  = 2 * time.Minute
+	// idleTimeout equals readTimeout, so that on a busy connection the one
+	// deadline serves both, see edgeConn.SetReadDeadline.
+	idleTimeout = readTimeout
 	// maxConnsPerIP stops one address from taking all descriptors; behind a
 	// proxy all clients have one address, so it is high. Our listener counts:
 	// fasthttp's own MaxConnsPerIP (1.74) puts a connection that a shutdown
