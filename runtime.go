@@ -129,6 +129,7 @@ func (rt *Runtime) Start(ctx context.Context) error {
 		Runtime: edge, Logger: rt.logger, MCP: rt.front.ServeHTTP,
 		AllowedHosts: rt.opts.AllowedHosts, AllowedOrigins: rt.opts.AllowedOrigins,
 	})
+	rt.cfg = &config.Config{} // the file as it was read is not needed any more
 	sys.Emit(supervisor.Event{Kind: supervisor.RuntimeStarted, Data: map[string]any{
 		"version": Version, "run_id": strconv.FormatUint(rt.runID, 16), "mcp_servers": len(sys.Views()), "pid": os.Getpid(),
 	}})

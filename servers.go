@@ -112,6 +112,17 @@ func (s *Servers) Stop(ctx context.Context, id, reason string) error {
 	return sys.Stop(ctx, id, reason)
 }
 
+// Activity is a number that changes with every call and every change of a
+// server: while it stands still the runtime is idle. It costs a look at every
+// server.
+func (rt *Runtime) Activity() uint64 {
+	sys, err := rt.system()
+	if err != nil {
+		return 0
+	}
+	return sys.Activity()
+}
+
 // Result is a tool's answer. IsError says that the tool itself reported a
 // failure; Raw is the whole tools/call result.
 type Result struct {

@@ -91,6 +91,7 @@ func (c *cell) publish() {
 		v.PID = c.instance.PID()
 	}
 	c.view.Store(v)
+	c.sys.changes.Add(1)
 }
 
 // emit sends an event about this server to the log.

@@ -44,6 +44,15 @@ func (s *System) Ref(id []byte) (Ref, bool) {
 // FleetVersion grows with every change of the servers or their tools.
 func (s *System) FleetVersion() uint64 { return s.version.Load() }
 
+// Activity changes with every call and every change of a server.
+func (s *System) Activity() uint64 {
+	sum := s.changes.Load()
+	for _, c := range s.fleet.Load().order {
+		sum += uint64(c.counters.Calls.Load())
+	}
+	return sum
+}
+
 // Starting is the number of start attempts that run now.
 func (s *System) Starting() int { return int(s.starting.Load()) }
 

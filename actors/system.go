@@ -51,6 +51,7 @@ type System struct {
 
 	fleet    atomic.Pointer[fleet]
 	version  atomic.Uint64 // of the fleet: servers and tools
+	changes  atomic.Uint64 // of any server's view
 	starting atomic.Int64
 	logOnce  atomic.Int64 // unix s of the last complaint about that
 

@@ -54,6 +54,7 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 	}
 	serving, stopServing := context.WithCancel(context.Background())
 	defer stopServing()
+	go keepSmall(serving, rt)
 	done := make(chan error, 1)
 	if f.http {
 		ln, err := net.Listen("tcp", net.JoinHostPort(f.host, strconv.Itoa(f.port)))
