@@ -132,8 +132,8 @@ func (rt *Runtime) Start(ctx context.Context) error {
 	edge := edge{rt}
 	rt.front = httpapi.NewFront(httpapi.FrontOptions{
 		Runtime: edge, Logger: rt.logger, Server: client, CallTimeout: rt.opts.CallTimeout,
-		BatchConcurrency:  rt.cfg.Execution.MaxConcurrency,
-		ServerConcurrency: rt.cfg.Execution.DefaultServerConcurrency,
+		BatchConcurrency:  rt.batchLimit(rt.cfg.Execution.MaxConcurrency),
+		ServerConcurrency: rt.batchLimit(rt.cfg.Execution.DefaultServerConcurrency),
 	})
 	rt.api = httpapi.New(httpapi.Options{
 		Runtime: edge, Logger: rt.logger, MCP: rt.front.ServeHTTP,
@@ -143,6 +143,18 @@ func (rt *Runtime) Start(ctx context.Context) error {
 		"version": Version, "run_id": strconv.FormatUint(rt.runID, 16), "mcp_servers": len(sys.Views()), "pid": os.Getpid(),
 	}})
 	return nil
+}
+
+// unlimitedBatch stands for the 0 of a configuration file, which means no
+// limit there. The waiting calls of a server are bounded besides.
+const unlimitedBatch = 100000
+
+// batchLimit is what the front understands: 0 chooses its own default.
+func (rt *Runtime) batchLimit(configured int) int {
+	if rt.opts.ConfigFile != "" && configured == 0 {
+		return unlimitedBatch
+	}
+	return configured
 }
 
 func firstPositive(values ...int) int {
