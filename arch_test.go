@@ -345,3 +345,40 @@ func TestNoInitFunctions(t *testing.T) {
 		}
 	}
 }
+
+// hostsBusiness is what belongs to the program and not to a package that it
+// embeds: the host's signals, directory, environment, exit and global state.
+var hostsBusiness = map[string][]string{
+	"os":        {"Exit", "Chdir", "Setenv", "Unsetenv", "Clearenv"},
+	"os/signal": {"*"},
+	"flag":      {"*"},
+	"log":       {"*"},
+	"log/slog":  {"SetDefault", "SetLogLoggerLevel"},
+	"net/http":  {"DefaultServeMux", "Handle", "HandleFunc"},
+}
+
+func TestEmbeddedPackagesLeaveTheirHostAlone(t *testing.T) {
+	programs := append([]string{"cmd", "examples", "internal/examplefleet"}, testSupport...)
+	for _, f := range goFiles(t) {
+		if f.test || underAny(f.dir, programs) || strings.HasPrefix(f.dir, ".") && f.dir != "." {
+			continue
+		}
+		names := map[string]string{}
+		f.imports(func(spec *ast.ImportSpec, importPath string) {
+			names[path.Base(importPath)] = importPath
+			if slices.Contains(hostsBusiness[importPath], "*") {
+				t.Errorf("%s: %s imports %s; why not: that is the business of the program which embeds the runtime", f.at(spec), f.dir, importPath)
+			}
+		})
+		ast.Inspect(f.tree, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			if pkg, ok := sel.X.(*ast.Ident); ok && slices.Contains(hostsBusiness[names[pkg.Name]], sel.Sel.Name) {
+				t.Errorf("%s: %s uses %s.%s; why not: that is the business of the program which embeds the runtime", f.at(n), f.dir, pkg.Name, sel.Sel.Name)
+			}
+			return true
+		})
+	}
+}
