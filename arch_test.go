@@ -382,3 +382,33 @@ func TestEmbeddedPackagesLeaveTheirHostAlone(t *testing.T) {
 		})
 	}
 }
+
+// TestArchitectureIsTrue holds the map to the land: files that it names are
+// there, and every direct dependency has its line of reason.
+func TestArchitectureIsTrue(t *testing.T) {
+	text, err := os.ReadFile("ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, word := range strings.Split(string(text), "`") {
+		if strings.HasSuffix(word, ".go") && !strings.ContainsAny(word, " *\n") {
+			if _, err := os.Stat(word); err != nil {
+				t.Errorf("ARCHITECTURE.md names %s: %v", word, err)
+			}
+		}
+	}
+	mod, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mod)) {
+		fields := strings.Fields(line)
+		if len(fields) != 2 || !strings.HasPrefix(fields[1], "v") || fields[0] == "go" {
+			continue // no requirement, or an indirect one
+		}
+		name := strings.TrimPrefix(strings.TrimPrefix(fields[0], "github.com/"), "go.uber.org/")
+		if !strings.Contains(string(text), name) {
+			t.Errorf("ARCHITECTURE.md has no line of reason for %s", fields[0])
+		}
+	}
+}
