@@ -345,3 +345,70 @@ func TestNoInitFunctions(t *testing.T) {
 		}
 	}
 }
+
+// hostsBusiness is what belongs to the program and not to a package that it
+// embeds: the host's signals, directory, environment, exit and global state.
+var hostsBusiness = map[string][]string{
+	"os":        {"Exit", "Chdir", "Setenv", "Unsetenv", "Clearenv"},
+	"os/signal": {"*"},
+	"flag":      {"*"},
+	"log":       {"*"},
+	"log/slog":  {"SetDefault", "SetLogLoggerLevel"},
+	"net/http":  {"DefaultServeMux", "Handle", "HandleFunc"},
+}
+
+func TestEmbeddedPackagesLeaveTheirHostAlone(t *testing.T) {
+	programs := append([]string{"cmd", "examples", "internal/examplefleet"}, testSupport...)
+	for _, f := range goFiles(t) {
+		if f.test || underAny(f.dir, programs) || strings.HasPrefix(f.dir, ".") && f.dir != "." {
+			continue
+		}
+		names := map[string]string{}
+		f.imports(func(spec *ast.ImportSpec, importPath string) {
+			names[path.Base(importPath)] = importPath
+			if slices.Contains(hostsBusiness[importPath], "*") {
+				t.Errorf("%s: %s imports %s; why not: that is the business of the program which embeds the runtime", f.at(spec), f.dir, importPath)
+			}
+		})
+		ast.Inspect(f.tree, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			if pkg, ok := sel.X.(*ast.Ident); ok && slices.Contains(hostsBusiness[names[pkg.Name]], sel.Sel.Name) {
+				t.Errorf("%s: %s uses %s.%s; why not: that is the business of the program which embeds the runtime", f.at(n), f.dir, pkg.Name, sel.Sel.Name)
+			}
+			return true
+		})
+	}
+}
+
+// TestArchitectureIsTrue holds the map to the land: files that it names are
+// there, and every direct dependency has its line of reason.
+func TestArchitectureIsTrue(t *testing.T) {
+	text, err := os.ReadFile("ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, word := range strings.Split(string(text), "`") {
+		if strings.HasSuffix(word, ".go") && !strings.ContainsAny(word, " *\n") {
+			if _, err := os.Stat(word); err != nil {
+				t.Errorf("ARCHITECTURE.md names %s: %v", word, err)
+			}
+		}
+	}
+	mod, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mod)) {
+		fields := strings.Fields(line)
+		if len(fields) != 2 || !strings.HasPrefix(fields[1], "v") || fields[0] == "go" {
+			continue // no requirement, or an indirect one
+		}
+		name := strings.TrimPrefix(strings.TrimPrefix(fields[0], "github.com/"), "go.uber.org/")
+		if !strings.Contains(string(text), name) {
+			t.Errorf("ARCHITECTURE.md has no line of reason for %s", fields[0])
+		}
+	}
+}

@@ -21,8 +21,6 @@ var (
 	_ httpapi.Target  = actors.Ref{}
 )
 
-func remaining(deadline time.Time) time.Duration { return time.Until(deadline) }
-
 func (e edge) Views() []*supervisor.View                         { return e.rt.sys.Views() }
 func (e edge) View(id string) (*supervisor.View, bool)           { return e.rt.sys.View(id) }
 func (e edge) FleetVersion() uint64                              { return e.rt.sys.FleetVersion() }
@@ -36,7 +34,6 @@ func (e edge) Target(id []byte) httpapi.Target {
 }
 
 func (e edge) CreateServer(ctx context.Context, spec supervisor.ServerSpec) error {
-	spec.Provenance = supervisor.FromAPI
 	return e.rt.Servers().Create(ctx, spec)
 }
 

@@ -42,12 +42,17 @@ var (
 	ErrReadOnly       = supervisor.ErrReadOnly
 	ErrNotBuilt       = supervisor.ErrNotBuilt
 	ErrClosing        = supervisor.ErrClosing
-	// ErrLocked, ErrUnwritable and ErrForeign say why a data directory cannot
-	// be used; ErrConfig that a configuration file cannot.
+	// These say why a data directory cannot be used. ErrLocked names the
+	// process that has it.
 	ErrLocked     = persistence.ErrLocked
 	ErrUnwritable = persistence.ErrUnwritable
 	ErrForeign    = persistence.ErrForeign
-	ErrConfig     = errors.New("configuration refused")
+	ErrNoSpace    = persistence.ErrNoSpace
+	ErrCorrupt    = persistence.ErrCorrupt
+	// ErrConfig: the configuration file cannot be used; the text has a line
+	// for each mistake. With ErrNotBuilt, the file is valid and asks for what
+	// this version does not have.
+	ErrConfig = errors.New("configuration refused")
 )
 
 // Durability says what an acknowledged change survives.
@@ -83,30 +88,50 @@ type Options struct {
 	CallTimeout time.Duration
 	// Logger receives the runtime's log; nil discards it.
 	Logger *slog.Logger
+	// OpenLog makes the logger in place of Logger once the configuration file
+	// was read, for a program that heeds the file's logging section. New calls
+	// it once, before anything is opened or logged.
+	OpenLog func(LogSettings) (*slog.Logger, error)
 	// Warnings receives what the configuration file says and the runtime does
-	// not heed, one per line; nil discards.
+	// not heed, one per line; nil sends it to the log.
 	Warnings io.Writer
+}
+
+// LogSettings is the logging section of the configuration file. Without a file
+// all of it is empty. The runtime itself heeds none of it: a host that embeds
+// it has a log of its own.
+type LogSettings struct {
+	Level string // DEBUG, INFO, WARNING, ERROR or CRITICAL
+	JSON  bool
+	File  string // empty = wherever the program logs
 }
 
 // Validate reports every fault of the options at once.
 func (o Options) Validate() error {
 	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	switch o.Durability {
-	case "", DurabilityProcess, DurabilityPower:
+	case "", DurabilityProcess:
+	case DurabilityPower:
+		if o.DataDir == "" {
+			fault("durability power needs a data directory, state in memory survives nothing")
+		}
 	default:
-		faults = append(faults, fmt.Errorf("durability must be process or power, not %q", o.Durability))
+		fault("durability must be process or power, not %q", o.Durability)
 	}
 	if o.MaxParallelStarts < 0 {
-		faults = append(faults, fmt.Errorf("max parallel starts must not be negative"))
+		fault("max parallel starts must not be negative, it is %d", o.MaxParallelStarts)
 	}
 	if o.CallTimeout < 0 {
-		faults = append(faults, fmt.Errorf("call timeout must not be negative"))
+		fault("call timeout must not be negative, it is %s", o.CallTimeout)
+	}
+	if o.Logger != nil && o.OpenLog != nil {
+		fault("Logger and OpenLog are both set, choose one")
 	}
 	return errors.Join(faults...)
 }
 
-// loadConfig reads the configuration file, if there is one, and refuses what
-// this version has not built.
+// loadConfig reads the configuration file, if there is one.
 func (o Options) loadConfig() (*config.Config, error) {
 	if o.ConfigFile == "" {
 		return &config.Config{}, nil
@@ -115,13 +140,40 @@ func (o Options) loadConfig() (*config.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	if o.Warnings != nil {
-		for _, w := range cfg.Warnings() {
+	return cfg, nil
+}
+
+// logger is the runtime's log, made by the host.
+func (o Options) logger(cfg *config.Config) (*slog.Logger, error) {
+	logger := o.Logger
+	if o.OpenLog != nil {
+		var err error
+		settings := LogSettings{Level: cfg.Logging.Level, JSON: cfg.Logging.JSON, File: cfg.Logging.File}
+		if logger, err = o.OpenLog(settings); err != nil {
+			return nil, err
+		}
+	}
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	return logger, nil
+}
+
+// heed tells what of the configuration has no effect, and refuses what this
+// version has not built.
+func (o Options) heed(cfg *config.Config, logger *slog.Logger) error {
+	if o.ConfigFile == "" {
+		return nil
+	}
+	for _, w := range cfg.Warnings() {
+		if o.Warnings != nil {
 			fmt.Fprintln(o.Warnings, w.Error())
+		} else {
+			logger.Warn("configuration", "detail", w.Error())
 		}
 	}
 	if missing := cfg.Unsupported(); len(missing) > 0 {
-		return nil, fmt.Errorf("%w: %w: %w", ErrConfig, ErrNotBuilt, missing)
+		return fmt.Errorf("%w: %w: %w", ErrConfig, ErrNotBuilt, missing)
 	}
-	return cfg, nil
+	return nil
 }

@@ -39,6 +39,7 @@ type Runtime struct {
 	api     *httpapi.API
 	front   *httpapi.Front
 	started time.Time
+	closing chan struct{} // closed when Close begins
 	closed  chan struct{} // closed when Close is done
 	failure error         // of Close
 }
@@ -54,8 +55,9 @@ const (
 var errNotStarted = errors.New("the runtime is not started")
 
 // New reads the configuration and opens the state. It starts no server and no
-// listener. Errors: ErrConfig, ErrNotBuilt, ErrLocked, ErrUnwritable,
-// ErrForeign.
+// listener. What it returns must be closed, started or not. Errors: ErrConfig,
+// ErrNotBuilt, ErrLocked, ErrUnwritable, ErrForeign, ErrNoSpace, ErrCorrupt,
+// and whatever Options.OpenLog returns.
 func New(opts Options) (*Runtime, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err
@@ -64,10 +66,14 @@ func New(opts Options) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	rt := &Runtime{opts: opts, cfg: cfg, logger: opts.Logger, closed: make(chan struct{})}
-	if rt.logger == nil {
-		rt.logger = slog.New(slog.DiscardHandler)
+	logger, err := opts.logger(cfg)
+	if err != nil {
+		return nil, err
 	}
+	if err := opts.heed(cfg, logger); err != nil {
+		return nil, err
+	}
+	rt := &Runtime{opts: opts, cfg: cfg, logger: logger, closing: make(chan struct{}), closed: make(chan struct{})}
 	var random [8]byte
 	rand.Read(random[:]) // never fails
 	rt.runID = binary.LittleEndian.Uint64(random[:])
@@ -92,12 +98,16 @@ func (rt *Runtime) openStore() (persistence.Store, error) {
 }
 
 // Start brings the supervision tree up; all servers are cold and start with
-// their first call. ctx bounds nothing beyond Start itself.
+// their first call. ctx bounds nothing beyond Start itself. A runtime is
+// started once; after Close it answers ErrClosing.
 func (rt *Runtime) Start(ctx context.Context) error {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
-	if rt.state != isNew {
+	switch rt.state {
+	case isStarted:
 		return errors.New("the runtime was started before")
+	case isClosed:
+		return ErrClosing
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -122,8 +132,8 @@ func (rt *Runtime) Start(ctx context.Context) error {
 	edge := edge{rt}
 	rt.front = httpapi.NewFront(httpapi.FrontOptions{
 		Runtime: edge, Logger: rt.logger, Server: client, CallTimeout: rt.opts.CallTimeout,
-		BatchConcurrency:  rt.cfg.Execution.MaxConcurrency,
-		ServerConcurrency: rt.cfg.Execution.DefaultServerConcurrency,
+		BatchConcurrency:  rt.batchLimit(rt.cfg.Execution.MaxConcurrency),
+		ServerConcurrency: rt.batchLimit(rt.cfg.Execution.DefaultServerConcurrency),
 	})
 	rt.api = httpapi.New(httpapi.Options{
 		Runtime: edge, Logger: rt.logger, MCP: rt.front.ServeHTTP,
@@ -136,6 +146,18 @@ func (rt *Runtime) Start(ctx context.Context) error {
 	return nil
 }
 
+// unlimitedBatch stands for the 0 of a configuration file, which means no
+// limit there. The waiting calls of a server are bounded besides.
+const unlimitedBatch = 100000
+
+// batchLimit is what the front understands: 0 chooses its own default.
+func (rt *Runtime) batchLimit(configured int) int {
+	if rt.opts.ConfigFile != "" && configured == 0 {
+		return unlimitedBatch
+	}
+	return configured
+}
+
 func firstPositive(values ...int) int {
 	for _, v := range values {
 		if v > 0 {
@@ -145,18 +167,24 @@ func firstPositive(values ...int) int {
 	return 0
 }
 
-// Close ends the runtime: calls are refused, those in flight drain, every
-// instance is stopped, the log is written and closed. When ctx ends first the
-// instances left are killed. Later calls wait for the first.
+// Close ends the runtime: Serve and ServeStdio return, calls are refused,
+// those in flight drain, every instance is stopped, the log is written and
+// closed. When ctx ends first the instances left are killed. Later calls wait
+// for the first, or for their own ctx, and return what it returned.
 func (rt *Runtime) Close(ctx context.Context) error {
 	rt.mu.Lock()
 	was := rt.state
 	rt.state = isClosed
 	rt.mu.Unlock()
 	if was == isClosed {
-		<-rt.closed
-		return rt.failure
+		select {
+		case <-rt.closed:
+			return rt.failure
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
+	close(rt.closing)
 	var faults []error
 	if was == isStarted {
 		rt.front.Close()
@@ -186,26 +214,39 @@ func (rt *Runtime) Handler() Handler {
 }
 
 // Serve answers HTTP on the listener with all the edge's limits set, until
-// ctx ends or the listener fails; requests under way then get a bounded time
-// to finish.
+// ctx ends, Close begins or the listener fails; requests under way then get a
+// bounded time to finish. It closes the listener in any case.
 func (rt *Runtime) Serve(ctx context.Context, ln net.Listener) error {
-	rt.mu.Lock()
-	api := rt.api
-	rt.mu.Unlock()
-	if api == nil {
-		return errNotStarted
+	if _, err := rt.system(); err != nil {
+		ln.Close()
+		return err
 	}
-	return httpapi.Serve(ctx, ln, api.Server())
+	ctx, cancel := rt.untilClose(ctx)
+	defer cancel()
+	return httpapi.Serve(ctx, ln, rt.api.Server())
 }
 
-// ServeStdio speaks MCP with one client over a pair of streams until in ends
-// or ctx does. Only JSON-RPC is written to out.
+// ServeStdio speaks MCP with one client over a pair of streams until in ends,
+// ctx does, or Close begins. Only JSON-RPC is written to out. A read of in that
+// is under way is not interrupted: who wants that closes in.
 func (rt *Runtime) ServeStdio(ctx context.Context, in io.Reader, out io.Writer) error {
-	rt.mu.Lock()
-	front := rt.front
-	rt.mu.Unlock()
-	if front == nil {
-		return errNotStarted
+	if _, err := rt.system(); err != nil {
+		return err
 	}
-	return front.ServeStdio(ctx, in, out)
+	ctx, cancel := rt.untilClose(ctx)
+	defer cancel()
+	return rt.front.ServeStdio(ctx, in, out)
+}
+
+// untilClose derives a context that also ends when Close begins.
+func (rt *Runtime) untilClose(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-rt.closing:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
 }

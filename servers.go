@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/aabb9013/hangar/actors"
 	"github.com/aabb9013/hangar/backends"
@@ -33,8 +34,9 @@ func (rt *Runtime) system() (*actors.System, error) {
 	return rt.sys, nil
 }
 
-// Create registers a server, cold. Unset fields take their defaults.
-// ErrInvalidSpec, ErrServerExists, ErrNotBuilt, ErrReadOnly.
+// Create registers a server, cold. Unset fields take their defaults; the
+// owner is always the API. With a data directory the server is there again
+// after a restart. ErrInvalidSpec, ErrServerExists, ErrNotBuilt, ErrReadOnly.
 func (s *Servers) Create(ctx context.Context, spec ServerSpec) error {
 	sys, err := s.rt.system()
 	if err != nil {
@@ -43,6 +45,8 @@ func (s *Servers) Create(ctx context.Context, spec ServerSpec) error {
 	if spec.Mode == "" {
 		spec.Mode = supervisor.ModeSubprocess
 	}
+	// Nobody but the file makes what a reload of the file may change.
+	spec.Provenance = supervisor.FromAPI
 	spec = spec.WithDefaults()
 	if err := spec.Validate(); err != nil {
 		return err
@@ -133,29 +137,33 @@ type Result struct {
 // RPCError is a server's JSON-RPC error answer to a call.
 type RPCError = backends.RPCError
 
+// cancelAgain is how often a cancellation is repeated until its call is over:
+// the first can come before the call does.
+const cancelAgain = 10 * time.Millisecond
+
 // Call calls a tool of a server, starting the server if need be, and waits
-// for the answer until ctx ends, at most 60 s when it has no deadline. args is
-// marshalled to the arguments object; nil stands for none. Errors:
+// for the answer until ctx ends, at most 60 s when it has no deadline. A call
+// that is given up is cancelled at the server. args is marshalled to the
+// arguments, which must be a JSON object; nil stands for none. Errors:
 // ErrServerNotFound, ErrStartFailed, ErrCannotStart, ErrOverloaded,
-// ErrCallTimeout, *RPCError, or one that tells of the server's crash.
+// ErrCallTimeout (also context.DeadlineExceeded if the deadline was of ctx),
+// the cause of ctx when it was cancelled, ErrClosing, *RPCError, or one that
+// tells of the server's crash and whether the call had been sent to it.
 func (rt *Runtime) Call(ctx context.Context, server, tool string, args any) (*Result, error) {
 	sys, err := rt.system()
 	if err != nil {
 		return nil, err
 	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	ref, ok := sys.Ref([]byte(server))
 	if !ok {
 		return nil, fmt.Errorf("%w: %q", ErrServerNotFound, server)
 	}
-	body := []byte("{}")
-	if args != nil {
-		if body, err = json.Marshal(args); err != nil {
-			return nil, fmt.Errorf("cannot marshal the arguments: %w", err)
-		}
-	}
-	timeout := supervisor.DefaultCallTimeout
-	if deadline, ok := ctx.Deadline(); ok {
-		timeout = max(0, remaining(deadline))
+	body, err := argumentsOf(args)
+	if err != nil {
+		return nil, fmt.Errorf("cannot call tool %q of server %q: %w", tool, server, err)
 	}
 	c := backends.NewCall()
 	c.Tool = tool
@@ -166,11 +174,7 @@ func (rt *Runtime) Call(ctx context.Context, server, tool string, args any) (*Re
 	c.Line = append(c.Line, `,"arguments":`...)
 	c.Line = append(c.Line, body...) // Marshal writes no newline
 	c.Line = append(c.Line, "}}\n"...)
-	id := c.ID
-	stop := context.AfterFunc(ctx, func() { ref.Cancel(id, context.Cause(ctx)) })
-	err = ref.Do(c, timeout)
-	stop()
-	if err != nil {
+	if err := do(ctx, ref, c); err != nil {
 		if !errors.Is(err, supervisor.ErrInternal) {
 			c.Release()
 		}
@@ -184,4 +188,54 @@ func (rt *Runtime) Call(ctx context.Context, server, tool string, args any) (*Re
 		Raw:     append(json.RawMessage(nil), c.Env.Result.Of(c.Answer)...),
 		IsError: c.Env.IsError,
 	}, nil
+}
+
+// argumentsOf marshals the arguments object.
+func argumentsOf(args any) ([]byte, error) {
+	if args == nil {
+		return []byte("{}"), nil
+	}
+	body, err := json.Marshal(args)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("cannot marshal the arguments: %w", err)
+	case string(body) == "null": // a nil map or pointer
+		return []byte("{}"), nil
+	case body[0] != '{':
+		return nil, fmt.Errorf("the arguments must be a JSON object, %T is none", args)
+	}
+	return body, nil
+}
+
+// do waits for the answer while ctx allows.
+func do(ctx context.Context, ref actors.Ref, c *backends.Call) error {
+	timeout := supervisor.DefaultCallTimeout
+	deadline, bounded := ctx.Deadline()
+	if bounded {
+		timeout = max(0, time.Until(deadline))
+	}
+	if ctx.Done() == nil {
+		return ref.Do(c, timeout)
+	}
+	id, over := c.ID, make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return // the call has the same deadline
+		}
+		for {
+			ref.Cancel(id, context.Cause(ctx))
+			select {
+			case <-over:
+				return
+			case <-time.After(cancelAgain):
+			}
+		}
+	})
+	err := ref.Do(c, timeout)
+	stop()
+	close(over)
+	if bounded && errors.Is(err, ErrCallTimeout) {
+		return fmt.Errorf("%w: %w", err, context.DeadlineExceeded)
+	}
+	return err
 }

@@ -7,14 +7,31 @@ import (
 	"os"
 	"runtime/pprof"
 	"strings"
+
+	"github.com/aabb9013/hangar"
 )
 
-// openLog makes the logger. stdout is never written to: over stdio it belongs
-// to the protocol.
-func (f *serveFlags) openLog() (*slog.Logger, func(), error) {
-	level, err := parseLevel(f.logLevel)
+// logOutput is where the log goes and in which form, and where people are told
+// things besides: what the flags (or their environment variables) say wins over
+// the configuration file. stdout is never written to: over stdio it belongs to
+// the protocol.
+type logOutput struct {
+	talk   io.Writer // stderr
+	logger *slog.Logger
+	level  slog.Level
+	json   bool
+	file   *os.File // nil: stderr
+}
+
+// open makes the logger.
+func (o *logOutput) open(f *serveFlags, settings hangar.LogSettings) (*slog.Logger, error) {
+	name := f.logLevel
+	if name == "" {
+		name = settings.Level
+	}
+	level, err := parseLevel(name)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	switch {
 	case f.verbose:
@@ -22,20 +39,49 @@ func (f *serveFlags) openLog() (*slog.Logger, func(), error) {
 	case f.quiet:
 		level = slog.LevelError
 	}
+	o.level, o.json = level, settings.JSON
+	if f.given("json-logs") {
+		o.json = f.jsonLogs
+	}
+	path := settings.File
+	if f.given("log-file") {
+		path = f.logFile
+	}
 	var out io.Writer = os.Stderr
-	closeLog := func() {}
-	if f.logFile != "" {
-		file, err := os.OpenFile(f.logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-		if err != nil {
-			return nil, nil, fmt.Errorf("cannot open the log file: %w", err)
+	if path != "" {
+		if o.file, err = os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
+			return nil, fmt.Errorf("cannot open the log file: %w; choose another with --log-file, or --log-file= for stderr", err)
 		}
-		out, closeLog = file, func() { file.Close() }
+		out = o.file
 	}
 	opts := &slog.HandlerOptions{Level: level}
-	if f.jsonLogs {
-		return slog.New(slog.NewJSONHandler(out, opts)), closeLog, nil
+	o.logger = slog.New(slog.NewTextHandler(out, opts))
+	if o.json {
+		o.logger = slog.New(slog.NewJSONHandler(out, opts))
 	}
-	return slog.New(slog.NewTextHandler(out, opts)), closeLog, nil
+	return o.logger, nil
+}
+
+// talks tells whether stderr may carry lines for people: not when it carries
+// a log for programs, and not when quiet was asked for.
+func (o *logOutput) talks() bool {
+	return o.level < slog.LevelError && (!o.json || o.file != nil)
+}
+
+// Write takes a warning about the configuration: for people if they read
+// stderr, else for the log.
+func (o *logOutput) Write(line []byte) (int, error) {
+	if o.talks() {
+		return o.talk.Write(line)
+	}
+	o.logger.Warn("configuration", "detail", strings.TrimSpace(string(line)))
+	return len(line), nil
+}
+
+func (o *logOutput) close() {
+	if o.file != nil {
+		o.file.Close()
+	}
 }
 
 func parseLevel(name string) (slog.Level, error) {

@@ -1,6 +1,8 @@
 // Command hangar hosts a fleet of MCP servers: `hangar serve --http --config
 // fleet.yaml`. It parses flags, makes a runtime of package hangar, and waits;
 // it holds no logic of its own.
+//
+// Reading order: main.go, flags.go, serve.go, listen.go, log.go, failure.go.
 package main
 
 import (
@@ -11,27 +13,10 @@ import (
 	"runtime"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/aabb9013/hangar"
 )
-
-// Exit codes, as the reference program has them where it has one.
-const (
-	exitOK          = 0
-	exitFailure     = 1 // user or configuration error
-	exitSystem      = 2 // system or unexpected error, or a refused unsafe start
-	exitUnavailable = 6 // the data directory or port is not to be had
-	exitInterrupted = 130
-)
-
-// codedError carries the exit code of a failure.
-type codedError struct {
-	code int
-	err  error
-}
-
-func (e *codedError) Error() string { return e.err.Error() }
-func (e *codedError) Unwrap() error { return e.err }
 
 func main() { os.Exit(run(os.Args[1:])) }
 
@@ -39,24 +24,12 @@ func run(args []string) int {
 	runtime.MemProfileRate = 0 // nothing reads the profile, and its table is 1.4 MiB
 	stopProfile, err := startProfile()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "hangar:", err)
-		return exitFailure
+		return report(err)
 	}
 	defer stopProfile()
 	root := rootCommand()
 	root.SetArgs(args)
-	if err = root.ExecuteContext(context.Background()); err == nil {
-		return exitOK
-	}
-	fmt.Fprintln(os.Stderr, "hangar:", err)
-	var coded *codedError
-	switch {
-	case errors.As(err, &coded):
-		return coded.code
-	case errors.Is(err, hangar.ErrLocked), errors.Is(err, hangar.ErrUnwritable), errors.Is(err, hangar.ErrForeign):
-		return exitUnavailable
-	}
-	return exitFailure
+	return report(root.ExecuteContext(context.Background()))
 }
 
 func rootCommand() *cobra.Command {
@@ -65,32 +38,61 @@ func rootCommand() *cobra.Command {
 		Use:   "hangar",
 		Short: "Host a fleet of MCP servers and keep them alive",
 		Long: "Hangar hosts many MCP servers on one node: it starts them on first use, supervises them,\n" +
-			"and serves all their tools through one MCP endpoint, a REST API, and this command.\n\n" +
+			"and serves all their tools through one MCP endpoint and a REST API.\n\n" +
 			"Without a subcommand it serves.",
+		Example: "  hangar --config fleet.yaml serve --http --data-dir data   the fleet at http://127.0.0.1:8000\n" +
+			"  hangar --config fleet.yaml                                the fleet for one MCP client over stdio",
 		Version:       hangar.Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args:          noArguments,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return serve(cmd, f) },
 	}
 	root.SetVersionTemplate("hangar {{.Version}}\n")
+	root.Flags().BoolP("version", "V", false, "print the version")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return fmt.Errorf("%w; see %q", err, cmd.CommandPath()+" --help")
+		var invalid *pflag.InvalidValueError
+		if errors.As(err, &invalid) {
+			err = fmt.Errorf("--%s: %q is no value for it: %w", invalid.GetFlag().Name, invalid.GetValue(), cause(err))
+		}
+		return fmt.Errorf("%w; %q lists the flags", err, cmd.CommandPath()+" --help")
 	})
 	f.register(root)
 	serveCmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the fleet over HTTP, or over stdio without --http",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return serve(cmd, f) },
+		Long: "Serve the fleet over HTTP (MCP at /mcp, REST at /api, health at /health), or without --http\n" +
+			"to one MCP client over stdio.\n\n" +
+			"SIGTERM and SIGINT end it: calls under way may finish, every server is stopped, the state is\n" +
+			"written. A second signal ends it at once.",
+		Example: "  hangar serve --config fleet.yaml --http --port 8000 --data-dir data",
+		Args:    noArguments,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return serve(cmd, f) },
 	}
 	root.AddCommand(serveCmd, versionCommand(), exampleCommand())
 	return root
 }
 
+// noArguments refuses arguments and names the command that was probably
+// meant.
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	help := cmd.CommandPath() + " --help"
+	if cmd.HasParent() {
+		return fmt.Errorf("%q takes no argument, but got %q; see %q", cmd.CommandPath(), args[0], help)
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		return fmt.Errorf("no command %q; did you mean %q? %q lists all", args[0], near[0], help)
+	}
+	return fmt.Errorf("no command %q; %q lists all", args[0], help)
+}
+
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Use: "version", Short: "Print the version", Args: noArguments,
 		Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), "hangar", hangar.Version) },
 	}
 }

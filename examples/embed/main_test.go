@@ -1,0 +1,32 @@
+package main
+
+import (
+	"context"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestMain lets the test binary be the server, as the program itself is.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "greeter" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func TestExampleRuns(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	var out strings.Builder
+	if err := run(ctx, &out); err != nil {
+		t.Fatal(err)
+	}
+	want := regexp.MustCompile(`^result: .*Hello, Ada!.*\nserver: greeter is ready, process \d+, 1 tool, 1 call\n$`)
+	if !want.MatchString(out.String()) {
+		t.Errorf("it printed\n%s\nwant %s", out.String(), want)
+	}
+}
