@@ -29,6 +29,8 @@ type eventLog struct {
 	sys     *System
 	store   persistence.Store
 	waiting []commit
+	told    []commit // written, the askers not yet answered
+	toldErr error
 	calls   bool // the call buffer wants to be flushed
 	writing bool
 	flushes []flushAll
@@ -44,6 +46,9 @@ func (l *eventLog) receive(ctx actor.Context) {
 		}
 		l.waiting = append(l.waiting, m)
 		l.write()
+	case resumeLog:
+		l.tellWriters()
+		l.write()
 	case flushCalls:
 		l.calls = true
 		l.write()
@@ -52,19 +57,44 @@ func (l *eventLog) receive(ctx actor.Context) {
 		l.calls = true
 		l.write()
 	case written:
-		l.writing = false
-		for _, c := range m.commits {
-			if c.done != nil {
-				c.done(m.err)
-			} else if m.err != nil {
-				l.sys.logger.Error("events not written", "err", m.err, "events", len(c.batch.Events))
-			}
-		}
-		if m.callErr != nil {
-			l.sys.callLogFailed(m.callErr)
-		}
-		l.write()
+		l.onWritten(m)
 	}
+}
+
+func (l *eventLog) onWritten(m written) {
+	l.writing = false
+	l.told, l.toldErr = m.commits, m.err
+	if m.callErr != nil {
+		l.sys.callLogFailed(m.callErr)
+	}
+	l.tellWriters()
+	l.write()
+}
+
+// tellWriters answers those whose commits were written, each once even if
+// telling one of them panics.
+func (l *eventLog) tellWriters() {
+	for len(l.told) > 0 {
+		c := l.told[0]
+		l.told = l.told[1:]
+		if c.done != nil {
+			c.done(l.toldErr)
+		} else if l.toldErr != nil {
+			l.sys.logger.Error("events not written", "err", l.toldErr, "events", len(c.batch.Events))
+		}
+	}
+	l.told = nil
+}
+
+// panicked takes up what receive left half done: the writer must not rest
+// while something waits for it.
+func (l *eventLog) panicked(msg any, err error) {
+	defer l.sys.tell(l.sys.eventlog, resumeLog{})
+	if m, ok := msg.(written); ok && l.writing {
+		l.onWritten(m)
+		return
+	}
+	failMessage(msg, err)
 }
 
 // write starts the writer goroutine if there is work and none runs.
@@ -74,7 +104,7 @@ func (l *eventLog) write() {
 	}
 	if len(l.waiting) == 0 && !l.calls {
 		for _, f := range l.flushes {
-			f.reply <- nil
+			answer(f.reply, nil)
 		}
 		l.flushes = nil
 		return
@@ -84,9 +114,12 @@ func (l *eventLog) write() {
 	l.waiting = l.waiting[n:]
 	calls := l.calls
 	l.calls, l.writing = false, true
-	pid := l.sys.eventlog
+	l.sys.goes.Add(1)
 	go func() {
+		defer l.sys.goes.Done()
 		w := written{commits: group}
+		defer func() { l.sys.tell(l.sys.eventlog, w) }()
+		defer l.sys.contained("eventlog writer", func(err error) { w.err, w.callErr = err, err })
 		if len(group) > 0 {
 			batches := make([]persistence.Batch, len(group))
 			for i, c := range group {
@@ -97,7 +130,6 @@ func (l *eventLog) write() {
 		if calls {
 			w.callErr = l.writeCalls()
 		}
-		l.sys.tell(pid, w)
 	}()
 }
 

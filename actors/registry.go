@@ -36,7 +36,7 @@ type loadServers struct {
 	reply chan error
 }
 
-func (m loadServers) fail(err error) { m.reply <- err }
+func (m loadServers) fail(err error) { answer(m.reply, err) }
 
 func sortBySeq(docs []serverDoc) {
 	slices.SortFunc(docs, func(a, b serverDoc) int { return int(a.Seq) - int(b.Seq) })
@@ -55,14 +55,41 @@ func (r *registry) receive(ctx actor.Context) {
 	case changeCommitted:
 		m.apply(m.err)
 	case serverSpawned:
-		r.publish(m.cell, true)
-		m.then()
-	case actorGone:
-		if done := r.leaving[m.cell]; done != nil {
-			delete(r.leaving, m.cell)
-			done()
+		if m.err == nil {
+			r.publish(m.cell, true)
 		}
+		m.then(m.err)
+	case actorGone:
+		r.left(m.cell)
 	}
+}
+
+// left ends the deletion of a server whose actor has stopped.
+func (r *registry) left(c *cell) {
+	if done := r.leaving[c]; done != nil {
+		delete(r.leaving, c)
+		done()
+	}
+}
+
+// panicked ends the change at hand: its id must not stay busy, its asker must
+// not wait.
+func (r *registry) panicked(msg any, err error) {
+	switch m := msg.(type) {
+	case createServer:
+		delete(r.busy, m.spec.ID)
+	case updateServer:
+		delete(r.busy, m.id)
+	case deleteServer:
+		delete(r.busy, m.id)
+	case changeCommitted:
+		m.apply(err)
+	case serverSpawned:
+		m.then(err)
+	case actorGone:
+		r.left(m.cell)
+	}
+	failMessage(msg, err)
 }
 
 // publish adds or removes a cell in the snapshot that readers see.
@@ -86,7 +113,7 @@ func (r *registry) publish(c *cell, add bool) {
 func (r *registry) load(m loadServers) {
 	left := len(m.cells)
 	if left == 0 {
-		m.reply <- nil
+		answer(m.reply, nil)
 		return
 	}
 	batch := persistence.Batch{}
@@ -98,13 +125,13 @@ func (r *registry) load(m loadServers) {
 	}
 	r.commit(batch, func(err error) {
 		if err != nil {
-			m.reply <- err
+			answer(m.reply, err)
 			return
 		}
 		for _, c := range m.cells {
-			r.sys.tell(r.sys.servers, spawnServer{c, func() {
-				if left--; left == 0 {
-					m.reply <- nil
+			r.sys.tell(r.sys.servers, spawnServer{c, func(err error) {
+				if left--; left == 0 || err != nil {
+					answer(m.reply, err)
 				}
 			}})
 		}
@@ -129,11 +156,14 @@ func (r *registry) create(m createServer) {
 	id := m.spec.ID
 	known := r.sys.fleet.Load()
 	switch {
+	case r.sys.closing.Load():
+		answer(m.reply, supervisor.ErrClosing)
+		return
 	case known.byID[id] != nil || r.busy[id]:
-		m.reply <- fmt.Errorf("%w: %q; choose another id or delete it first", supervisor.ErrServerExists, id)
+		answer(m.reply, fmt.Errorf("%w: %q; choose another id or delete it first", supervisor.ErrServerExists, id))
 		return
 	case len(known.order)+len(r.busy) >= MaxServers:
-		m.reply <- fmt.Errorf("%w: the node hosts %d servers, its limit", supervisor.ErrOverloaded, MaxServers)
+		answer(m.reply, fmt.Errorf("%w: the node hosts %d servers, its limit", supervisor.ErrOverloaded, MaxServers))
 		return
 	}
 	r.busy[id] = true
@@ -142,7 +172,7 @@ func (r *registry) create(m createServer) {
 	doc, err := json.Marshal(serverDoc{m.spec, c.seq})
 	if err != nil {
 		delete(r.busy, id)
-		m.reply <- err
+		answer(m.reply, err)
 		return
 	}
 	batch := persistence.Batch{
@@ -155,12 +185,12 @@ func (r *registry) create(m createServer) {
 	r.commit(batch, func(err error) {
 		if err != nil {
 			delete(r.busy, id)
-			m.reply <- err
+			answer(m.reply, err)
 			return
 		}
-		r.sys.tell(r.sys.servers, spawnServer{c, func() {
+		r.sys.tell(r.sys.servers, spawnServer{c, func(err error) {
 			delete(r.busy, id)
-			m.reply <- nil
+			answer(m.reply, err)
 		}})
 	})
 }
@@ -180,12 +210,12 @@ func (r *registry) find(id string) (*cell, error) {
 func (r *registry) update(m updateServer) {
 	c, err := r.find(m.id)
 	if err != nil {
-		m.reply <- err
+		answer(m.reply, err)
 		return
 	}
-	spec := m.patch.Apply(c.view.Load().Spec)
+	spec := m.patch.Apply(c.durable)
 	if err := spec.Validate(); err != nil {
-		m.reply <- err
+		answer(m.reply, err)
 		return
 	}
 	batch := persistence.Batch{Events: []persistence.Event{r.sys.record(supervisor.Event{
@@ -194,7 +224,7 @@ func (r *registry) update(m updateServer) {
 	if spec.Provenance == supervisor.FromAPI {
 		doc, err := json.Marshal(serverDoc{spec, c.seq})
 		if err != nil {
-			m.reply <- err
+			answer(m.reply, err)
 			return
 		}
 		batch.Docs = []persistence.Doc{{Kind: docServer, ID: m.id, Body: doc}}
@@ -203,17 +233,18 @@ func (r *registry) update(m updateServer) {
 	r.commit(batch, func(err error) {
 		delete(r.busy, m.id)
 		if err == nil {
+			c.durable = spec
 			r.sys.tell(c.pid, changeSpec{spec, m.reply})
 			return
 		}
-		m.reply <- err
+		answer(m.reply, err)
 	})
 }
 
 func (r *registry) delete(m deleteServer) {
 	c, err := r.find(m.id)
 	if err != nil {
-		m.reply <- err
+		answer(m.reply, err)
 		return
 	}
 	r.busy[m.id] = true
@@ -226,7 +257,7 @@ func (r *registry) delete(m deleteServer) {
 	r.commit(batch, func(err error) {
 		if err != nil {
 			delete(r.busy, m.id)
-			m.reply <- err
+			answer(m.reply, err)
 			return
 		}
 		r.publish(c, false)
@@ -235,9 +266,15 @@ func (r *registry) delete(m deleteServer) {
 		}
 		r.leaving[c] = func() {
 			delete(r.busy, m.id)
-			m.reply <- nil
+			answer(m.reply, nil)
 		}
+		c.leaving.Store(true)
 		r.sys.tell(c.pid, retireServer{"deleted"})
+		select {
+		case <-c.gone: // its actor was given up before
+			r.left(c)
+		default:
+		}
 	})
 }
 

@@ -59,46 +59,6 @@ func (c *cell) receive(ctx actor.Context) {
 	}
 }
 
-// onActorStarted takes up what a panicked predecessor left half done.
-func (c *cell) onActorStarted() {
-	c.working = false
-	if c.machine.Live && c.instance == nil && c.attempt == nil {
-		c.step(supervisor.StartFailed{Epoch: c.machine.Epoch, Class: supervisor.FailTransient, Reason: "internal error"})
-		return
-	}
-	c.work()
-	c.dispatch()
-}
-
-// onActorStopped runs when the server was deleted, the runtime closes, or the
-// actor was given up: nothing may be left behind.
-func (c *cell) onActorStopped() {
-	for kind := range c.timers {
-		c.disarm(supervisor.TimerKind(kind))
-	}
-	err := fmt.Errorf("%w: server %q was removed", supervisor.ErrServerNotFound, c.id)
-	if c.retired == "" {
-		err = fmt.Errorf("%w: the actor of server %q was given up", supervisor.ErrInternal, c.id)
-		c.lastError = "internal error: the actor was given up"
-	}
-	c.failWaiting(err)
-	for _, reply := range c.stoppers {
-		reply <- nil
-	}
-	c.stoppers = nil
-	if c.attempt != nil && c.attempt.cancel != nil {
-		c.attempt.cancel()
-	}
-	if c.instance != nil {
-		c.instance.Kill(err)
-	}
-	if c.expiry != nil {
-		c.expiry.Stop()
-	}
-	close(c.gone)
-	c.sys.tell(c.sys.registry, actorGone{c})
-}
-
 // step feeds the machine and carries its effects out.
 func (c *cell) step(in supervisor.Input) {
 	m, effects := c.machine.Step(in, supervisor.Env{Now: time.Now(), Jitter: c.sys.jitter()})
@@ -130,15 +90,19 @@ func (c *cell) settle() {
 		return
 	}
 	for _, reply := range c.stoppers {
-		reply <- nil
+		answer(reply, nil)
 	}
 	c.stoppers = nil
 	if c.retired != "" {
 		c.leave()
 		return
 	}
-	if c.queue.size > 0 && c.machine.AtRest() {
-		c.step(supervisor.StartWanted{Cause: supervisor.CauseCall})
+	if c.machine.AtRest() && c.queue.size+len(c.starters) > 0 {
+		cause := supervisor.CauseCall
+		if len(c.starters) > 0 {
+			cause = supervisor.CauseOperator
+		}
+		c.step(supervisor.StartWanted{Cause: cause})
 	}
 }
 
@@ -159,11 +123,13 @@ func (c *cell) leave() {
 func (c *cell) onStartServer(m startServer) {
 	switch {
 	case c.retired != "":
-		m.reply <- fmt.Errorf("%w: %q is being deleted", supervisor.ErrServerNotFound, c.id)
+		answer(m.reply, fmt.Errorf("%w: %q is being deleted", supervisor.ErrServerNotFound, c.id))
+	case c.sys.closing.Load():
+		answer(m.reply, supervisor.ErrClosing)
 	case c.ready():
-		m.reply <- nil
+		answer(m.reply, nil)
 	case len(c.starters) >= MaxWaiting:
-		m.reply <- fmt.Errorf("%w: %d starts of server %q wait", supervisor.ErrOverloaded, len(c.starters), c.id)
+		answer(m.reply, fmt.Errorf("%w: %d starts of server %q wait", supervisor.ErrOverloaded, len(c.starters), c.id))
 	default:
 		c.starters = append(c.starters, m.reply)
 		c.step(supervisor.StartWanted{Cause: supervisor.CauseOperator})
@@ -171,18 +137,22 @@ func (c *cell) onStartServer(m startServer) {
 }
 
 func (c *cell) onStopServer(m stopServer) {
-	if len(c.stoppers) >= MaxWaiting {
-		m.reply <- fmt.Errorf("%w: %d stops of server %q wait", supervisor.ErrOverloaded, len(c.stoppers), c.id)
+	closing := c.sys.closing.Load()
+	if len(c.stoppers) >= MaxWaiting && !closing {
+		answer(m.reply, fmt.Errorf("%w: %d stops of server %q wait", supervisor.ErrOverloaded, len(c.stoppers), c.id))
 		return
 	}
-	c.failWaiting(fmt.Errorf("%w: server %q, reason %s", supervisor.ErrStopped, c.id, m.reason))
+	err := fmt.Errorf("%w: server %q, reason %s", supervisor.ErrStopped, c.id, m.reason)
+	if closing {
+		err = supervisor.ErrClosing
+	}
+	c.failWaiting(err)
 	c.stoppers = append(c.stoppers, m.reply)
 	c.step(supervisor.StopWanted{Reason: m.reason})
 }
 
 func (c *cell) onRetire(m retireServer) {
 	c.retired = m.reason
-	c.leaving.Store(true)
 	c.failWaiting(fmt.Errorf("%w: %q was deleted", supervisor.ErrServerNotFound, c.id))
 	c.step(supervisor.StopWanted{Reason: m.reason})
 }
@@ -191,7 +161,7 @@ func (c *cell) onChangeSpec(m changeSpec) {
 	c.spec = m.spec
 	c.step(supervisor.PolicyChanged{Policy: supervisor.PolicyOf(m.spec)})
 	c.publish()
-	m.reply <- nil
+	answer(m.reply, nil)
 }
 
 // ready tells whether calls may go to the instance.

@@ -12,18 +12,20 @@ import (
 // onCall admits a call: at once if the server is ready and has a free slot,
 // else to the queue, which may start the server.
 func (c *cell) onCall(call *backends.Call) {
+	c.holding = call
 	c.expireBy(call.Deadline)
-	if c.queue.size == 0 && c.ready() && c.instance.InFlight() < c.limit() {
-		if c.send(call) {
-			return
-		}
+	if c.queue.size == 0 && c.hasSlot() && c.send(call) {
+		return
 	}
 	switch {
 	case c.retired != "":
-		call.Finish(fmt.Errorf("%w: %q is being deleted", supervisor.ErrServerNotFound, c.id))
+		c.refuse(call, fmt.Errorf("%w: %q is being deleted", supervisor.ErrServerNotFound, c.id))
+	case !c.ready() && c.sys.closing.Load():
+		c.refuse(call, supervisor.ErrClosing) // a start would outlive the fleet's stop
 	case !c.queue.push(call):
-		call.Finish(fmt.Errorf("%w: %d calls wait for server %q", supervisor.ErrOverloaded, c.queue.size, c.id))
+		c.refuse(call, fmt.Errorf("%w: %d calls wait for server %q", supervisor.ErrOverloaded, c.queue.size, c.id))
 	default:
+		c.holding = nil
 		c.counters.Waiting.Store(int64(c.queue.size))
 		if c.ready() {
 			c.dispatch()
@@ -33,17 +35,26 @@ func (c *cell) onCall(call *backends.Call) {
 	}
 }
 
+func (c *cell) refuse(call *backends.Call, err error) {
+	c.holding = nil
+	call.Finish(err)
+}
+
+func (c *cell) hasSlot() bool { return c.ready() && c.instance.InFlight() < c.limit() }
+
 // send hands a call to the instance; false means that the instance is gone
 // and its end is on the way as a message: the call must wait.
 func (c *cell) send(call *backends.Call) bool {
+	c.holding = call
 	err := c.instance.Send(call)
 	switch {
 	case err == nil:
+		c.holding = nil
 		return true
 	case errors.Is(err, backends.ErrClosed):
 		return false
 	}
-	call.Finish(fmt.Errorf("%w: %w", supervisor.ErrOverloaded, err))
+	c.refuse(call, fmt.Errorf("%w: %w", supervisor.ErrOverloaded, err))
 	return true
 }
 
@@ -52,19 +63,19 @@ func (c *cell) dispatch() {
 	if c.queue.size == 0 || !c.ready() {
 		return
 	}
+	defer func() { c.counters.Waiting.Store(int64(c.queue.size)) }()
 	for {
-		for c.queue.size > 0 && c.instance.InFlight() < c.limit() {
+		for c.queue.size > 0 && c.hasSlot() {
 			call := c.queue.pop()
 			if !c.send(call) {
-				c.queue.push(call)
-				c.counters.Waiting.Store(int64(c.queue.size))
+				c.queue.unpop(call)
+				c.holding = nil
 				return
 			}
 		}
-		c.counters.Waiting.Store(int64(c.queue.size))
 		c.awaitsSlot.Store(c.queue.size > 0)
 		// A slot that was freed before the flag was up sent no message.
-		if c.queue.size == 0 || c.instance.InFlight() >= c.limit() {
+		if c.queue.size == 0 || !c.hasSlot() {
 			return
 		}
 	}
@@ -78,6 +89,14 @@ func (c *cell) onCancel(m cancelCall) {
 	}
 	if c.instance != nil {
 		c.instance.Cancel(m.id, m.cause)
+	}
+}
+
+// expireAgain arms the expiry after a panic, which may have lost its message.
+func (c *cell) expireAgain() {
+	if at := c.expireAt; !at.IsZero() {
+		c.expireAt = time.Time{}
+		c.expireBy(at)
 	}
 }
 
@@ -99,7 +118,6 @@ func (c *cell) onExpired() {
 	if c.expireAt.After(now) {
 		return // the timer of an earlier deadline, replaced meanwhile
 	}
-	c.expireAt = time.Time{}
 	next := c.queue.expire(now, func(call *backends.Call) { call.Finish(backends.ErrDeadline) })
 	c.counters.Waiting.Store(int64(c.queue.size))
 	if c.instance != nil {
@@ -107,6 +125,7 @@ func (c *cell) onExpired() {
 			next = at
 		}
 	}
+	c.expireAt = time.Time{}
 	c.expireBy(next)
 }
 
@@ -117,7 +136,7 @@ func (c *cell) failWaiting(err error) {
 	}
 	c.counters.Waiting.Store(0)
 	for _, reply := range c.starters {
-		reply <- err
+		answer(reply, err)
 	}
 	c.starters = nil
 }

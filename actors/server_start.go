@@ -18,9 +18,11 @@ type attempt struct {
 	epoch  uint64
 	cancel context.CancelFunc // set by the actor once granted
 
-	mu     sync.Mutex
-	handed bool
-	ended  bool
+	mu        sync.Mutex
+	handed    *instanceStarted // told to the actor
+	broke     *startFailed     // told to the actor
+	ended     bool             // the instance
+	abandoned error            // the actor has stopped
 }
 
 var _ backends.Observer = (*attempt)(nil)
@@ -35,13 +37,12 @@ func (c *cell) onGranted(m startGranted) {
 	ctx, cancel := context.WithTimeout(c.sys.living, c.spec.StartTimeout)
 	a.cancel = cancel
 	spec := c.spec
-	c.sys.goes.Add(1)
-	go func() {
-		defer c.sys.goes.Done()
+	c.sys.run("start of server "+c.id, a.failed, func() {
 		defer cancel()
+		// However it ends, and after what it ends in was told.
 		defer c.sys.tell(c.sys.starts, startOver{c, a.epoch})
 		a.run(ctx, spec)
-	}()
+	})
 }
 
 // run starts an instance and shakes hands; it ends in one message.
@@ -61,8 +62,18 @@ func (a *attempt) run(ctx context.Context, spec supervisor.ServerSpec) {
 		a.failed(err)
 		return
 	}
+	handed := false
+	defer func() {
+		if !handed { // also when the handshake panics
+			in.Kill(backends.ErrClosed)
+			<-in.Done()
+		}
+	}()
 	cat, err := backends.Handshake(ctx, c.id, in, c.sys.opts.Client)
-	if err == nil && a.hand(instanceStarted{a.epoch, in, cat, time.Since(began)}) {
+	if err == nil {
+		handed = a.hand(&instanceStarted{a.epoch, in, cat, time.Since(began)})
+	}
+	if handed {
 		return
 	}
 	if err == nil {
@@ -73,26 +84,64 @@ func (a *attempt) run(ctx context.Context, spec supervisor.ServerSpec) {
 	a.failed(err)
 }
 
-// hand gives the instance to the actor; false if it has already ended.
-func (a *attempt) hand(m instanceStarted) bool {
+// hand gives the instance to the actor; false if the one or the other has
+// already ended.
+func (a *attempt) hand(m *instanceStarted) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.ended {
+	if a.ended || a.abandoned != nil {
 		return false
 	}
-	a.handed = true
-	a.cell.sys.tell(a.cell.pid, m)
+	a.handed = m
+	a.cell.sys.tell(a.cell.pid, *m)
 	return true
 }
 
-func (a *attempt) failed(err error) { a.cell.sys.tell(a.cell.pid, startFailed{a.epoch, err}) }
+func (a *attempt) failed(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.broke = &startFailed{a.epoch, err}
+	a.cell.sys.tell(a.cell.pid, *a.broke)
+}
+
+// fact is what the attempt told the actor when it ended, nil before: the actor
+// may have panicked over it.
+func (a *attempt) fact() any {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.broke != nil:
+		return *a.broke
+	case a.handed != nil:
+		return *a.handed
+	}
+	return nil
+}
+
+// abandon ends the attempt of an actor that has stopped, with an instance that
+// is on its way to it or will be.
+func (a *attempt) abandon(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.abandoned = err
+	if a.cancel == nil {
+		a.cell.sys.tell(a.cell.sys.starts, startOver{a.cell, a.epoch})
+		return
+	}
+	a.cancel()
+	if a.handed != nil {
+		in := a.handed.instance
+		in.Kill(err)
+		a.cell.sys.run("end of an instance", func(error) {}, func() { <-in.Done() })
+	}
+}
 
 // Ended implements backends.Observer.
 func (a *attempt) Ended(epoch uint64, exit backends.Exit) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.ended = true
-	if a.handed {
+	if a.handed != nil {
 		a.cell.sys.tell(a.cell.pid, instanceEnded{epoch, exit})
 	}
 }
@@ -113,23 +162,30 @@ func (a *attempt) Notified(epoch uint64, method string, _ []byte) {
 }
 
 func (c *cell) onStarted(m instanceStarted) {
-	if m.epoch != c.machine.Epoch || !c.machine.Live {
-		m.instance.Kill(backends.ErrClosed)
+	if c.attempt == nil || c.attempt.epoch != m.epoch {
+		if m.instance != c.instance { // told twice, after a panic
+			m.instance.Kill(backends.ErrClosed)
+		}
 		return
 	}
-	c.attempt, c.instance = nil, m.instance
+	c.instance = m.instance
 	if c.machine.Phase == supervisor.PhaseStopping {
 		// The stop came while the last answer of the handshake was on its way.
+		c.attempt = nil
 		c.stopInstance(supervisor.StopInstance{Epoch: m.epoch})
 		return
 	}
 	c.setCatalogue(m.catalogue)
 	c.lastSuccess = time.Now()
 	c.step(supervisor.Started{Epoch: m.epoch, Tools: len(m.catalogue.Tools), Duration: m.took})
+	c.attempt = nil // only now: until here a panic makes the attempt tell again
+	if c.relist {
+		c.onToolListChanged(m.epoch)
+	}
 }
 
 func (c *cell) onStartFailed(m startFailed) {
-	if m.epoch != c.machine.Epoch || !c.machine.Live {
+	if m.epoch != c.machine.Epoch || !c.machine.Live || c.instance != nil {
 		return
 	}
 	c.attempt = nil
@@ -150,7 +206,7 @@ func (c *cell) onEnded(m instanceEnded) {
 	if m.epoch != c.machine.Epoch || !c.machine.Live {
 		return
 	}
-	c.instance = nil
+	c.instance, c.attempt = nil, nil
 	c.awaitsSlot.Store(false)
 	c.stale = c.catalogue != nil && !c.predefined
 	normal := m.exit.Normal()
