@@ -302,3 +302,14 @@ func newRiggedSystem(t *testing.T, s script, rig *rigged, edit func(*Options)) *
 		edit(o)
 	})
 }
+
+// envRig tells the environment of every start.
+type envRig struct {
+	backends.Backend
+	envs chan map[string]string
+}
+
+func (r *envRig) Start(ctx context.Context, spec backends.LaunchSpec) (backends.Instance, error) {
+	r.envs <- spec.Env
+	return r.Backend.Start(ctx, spec)
+}

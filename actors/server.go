@@ -44,7 +44,7 @@ func (c *cell) receive(ctx actor.Context) {
 	case probeAnswered:
 		c.onProbe(m)
 	case timerElapsed:
-		c.step(supervisor.TimerFired{Kind: m.kind, Seq: m.seq, InFlight: c.inFlight(), LastUsed: asTime(&c.counters.LastUsed), LastReply: asTime(&c.lastReply)})
+		c.onTimer(m)
 	case toolListChanged:
 		c.onToolListChanged(m.epoch)
 	case toolsListed:
@@ -164,17 +164,19 @@ func (c *cell) onChangeSpec(m changeSpec) {
 	answer(m.reply, nil)
 }
 
+// onTimer counts as in flight every call whose Do has not returned: one that
+// was answered a moment ago has not yet said when it was.
+func (c *cell) onTimer(m timerElapsed) {
+	inFlight := int(c.active.Load())
+	c.step(supervisor.TimerFired{
+		Kind: m.kind, Seq: m.seq, InFlight: inFlight,
+		LastUsed: asTime(&c.counters.LastUsed), LastReply: asTime(&c.lastReply),
+	})
+}
+
 // ready tells whether calls may go to the instance.
 func (c *cell) ready() bool {
 	return c.instance != nil && c.machine.State == supervisor.Ready && c.machine.Phase == supervisor.PhaseNone
-}
-
-func (c *cell) inFlight() int {
-	n := c.queue.size
-	if c.instance != nil {
-		n += c.instance.InFlight()
-	}
-	return n
 }
 
 func asTime(unixNano *atomic.Int64) time.Time {
