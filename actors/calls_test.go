@@ -40,8 +40,8 @@ func TestQueueIsBoundedAndOneMoreIsRefusedAtOnce(t *testing.T) {
 		if want := 5000 - 100 - MaxWaiting; refused != want {
 			t.Errorf("%d refused, want %d", refused, want)
 		}
-		if rig.most > 100 {
-			t.Errorf("%d calls in flight, want at most 100", rig.most)
+		if n := rig.mostInFlight(); n > 100 {
+			t.Errorf("%d calls in flight, want at most 100", n)
 		}
 		if c := s.view("a").Counters; c.Calls.Load() != 5001 || c.Failed.Load() != int64(refused) {
 			t.Errorf("%d calls, %d failed", c.Calls.Load(), c.Failed.Load())

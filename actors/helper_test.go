@@ -286,6 +286,12 @@ func (i *riggedInstance) Send(c *backends.Call) error {
 	return err
 }
 
+func (r *rigged) mostInFlight() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.most
+}
+
 func (i *riggedInstance) Cancel(id uint64, cause error) bool {
 	if i.rig.onCancel != nil {
 		i.rig.onCancel()
@@ -312,4 +318,18 @@ type envRig struct {
 func (r *envRig) Start(ctx context.Context, spec backends.LaunchSpec) (backends.Instance, error) {
 	r.envs <- spec.Env
 	return r.Backend.Start(ctx, spec)
+}
+
+// realSystemOf is a tree in real time; the test closes it.
+func realSystemOf(t testing.TB, b backends.Backend, all ...supervisor.ServerSpec) *System {
+	t.Helper()
+	sys, err := New(Options{
+		Store:    persistence.NewMemory(),
+		Backends: map[supervisor.Mode]backends.Backend{supervisor.ModeSubprocess: b},
+		Specs:    all,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sys
 }

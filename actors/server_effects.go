@@ -31,13 +31,14 @@ func (c *cell) perform(effect supervisor.Effect) {
 	case supervisor.CancelTimer:
 		c.disarm(e.Kind)
 	case supervisor.ReleaseWaiting:
+		c.publish() // before the first answer, so that its reader sees the state
 		for _, reply := range c.starters {
 			answer(reply, nil)
 		}
 		c.starters = nil
-		c.publish() // before the first answer, so that its reader sees the state
 		c.dispatch()
 	case supervisor.FailWaiting:
+		c.publish()
 		c.failWaiting(c.waitError(e))
 	case supervisor.Emit:
 		c.emit(e.Event)

@@ -105,7 +105,7 @@ func New(opts Options) (*System, error) {
 
 func (s *System) spawnTree() {
 	log := &eventLog{sys: s, store: s.opts.Store}
-	reg := &registry{sys: s, busy: make(map[string]bool)}
+	reg := newRegistry(s)
 	st := newStarts(s, s.opts.MaxParallelStarts)
 	s.eventlog = s.engine.spawnTop("eventlog", log)
 	s.starts = s.engine.spawnTop("starts", st)
