@@ -37,7 +37,7 @@ type cell struct {
 	queue    fairQueue
 	holding  *backends.Call // at hand: neither queued nor sent nor finished
 	starters []chan error
-	stoppers []chan error
+	stoppers []stopper
 	expiry   *time.Timer // of the earliest deadline
 	expireAt time.Time
 	retired  string // reason; not empty once the server is being deleted

@@ -281,3 +281,26 @@ func TestPanicAtTheTopKeepsStateAndAnswers(t *testing.T) {
 		}
 	})
 }
+
+func TestStopReturnsThoughACallStartsTheServerAgain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newTestSystem(t, always(fake.Script{StopDelay: time.Second}), spec("a"))
+		s.mustEcho("a")
+		stopped := make(chan time.Duration, 1)
+		began := time.Now()
+		go func() {
+			if err := s.Stop(t.Context(), "a", "test"); err != nil {
+				t.Error(err)
+			}
+			stopped <- time.Since(began)
+		}()
+		synctest.Wait()
+		s.mustEcho("a") // waits for the stop, then starts the next instance
+		if took := <-stopped; took != time.Second {
+			t.Errorf("stop took %v", took)
+		}
+		if v := s.view("a"); v.Epoch != 2 {
+			t.Errorf("epoch %d", v.Epoch)
+		}
+	})
+}

@@ -85,7 +85,9 @@ func (s *System) Start(ctx context.Context, id string) (*supervisor.View, error)
 	return c.view.Load(), nil
 }
 
-// Stop returns when no instance of the server runs any more.
+// Stop returns when the instance that ran is gone. Calls that wait are refused;
+// a later call starts the server again, one that comes during the stop does so
+// as soon as the old instance is gone.
 func (s *System) Stop(ctx context.Context, id, reason string) error {
 	c := s.fleet.Load().byID[id]
 	if c == nil {

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -84,15 +85,25 @@ func (c *cell) work() {
 	c.settle()
 }
 
+// stopper waits for the end of one instance: a call may start the next in the
+// moment that ends.
+type stopper struct {
+	reply chan error
+	epoch uint64
+}
+
 // settle looks for promises that the new state keeps.
 func (c *cell) settle() {
+	c.stoppers = slices.DeleteFunc(c.stoppers, func(s stopper) bool {
+		ended := !c.machine.Live || c.machine.Epoch != s.epoch
+		if ended {
+			answer(s.reply, nil)
+		}
+		return ended
+	})
 	if c.machine.Live {
 		return
 	}
-	for _, reply := range c.stoppers {
-		answer(reply, nil)
-	}
-	c.stoppers = nil
 	if c.retired != "" {
 		c.leave()
 		return
@@ -147,7 +158,7 @@ func (c *cell) onStopServer(m stopServer) {
 		err = supervisor.ErrClosing
 	}
 	c.failWaiting(err)
-	c.stoppers = append(c.stoppers, m.reply)
+	c.stoppers = append(c.stoppers, stopper{m.reply, c.machine.Epoch})
 	c.step(supervisor.StopWanted{Reason: m.reason})
 }
 

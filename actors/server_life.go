@@ -88,8 +88,8 @@ func (c *cell) onActorStopped() {
 		c.onGivenUp(err)
 	}
 	c.failWaiting(err)
-	for _, reply := range c.stoppers {
-		answer(reply, nil)
+	for _, s := range c.stoppers {
+		answer(s.reply, nil)
 	}
 	c.stoppers = nil
 }
