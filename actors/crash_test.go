@@ -193,6 +193,41 @@ func TestPanicLosesNoCallAndNoInstance(t *testing.T) {
 	})
 }
 
+func TestPanicOverAFreshInstanceKeepsIt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newPanicky(t, new(atomic.Bool), spec("a"))
+		// They wait for the start: the panic hits the message that brings the
+		// instance, before every call is sent.
+		before := s.begin(callOf{server: "a", tool: "echo", args: `{"text":"x"}`})
+		synctest.Wait()
+		s.mustEcho("a")
+		if err := before.wait(); err != nil {
+			t.Error(err)
+		}
+		if err := s.Stop(t.Context(), "a", "test"); err != nil {
+			t.Fatal(err)
+		}
+		var calls []*pending
+		boom := -1
+		for i := range 9 {
+			o := callOf{server: "a", tool: "echo", args: `{"text":"x"}`}
+			if i == 4 {
+				o.tool, boom = "boom", i
+			}
+			calls = append(calls, s.begin(o))
+		}
+		for i, p := range calls {
+			if err := p.wait(); (i == boom) != errors.Is(err, supervisor.ErrInternal) || i != boom && err != nil {
+				t.Errorf("call %d: %v", i, err)
+			}
+		}
+		if v := s.view("a"); v.Epoch != 2 || s.backend.Live() != 1 || v.State != supervisor.Ready {
+			t.Errorf("epoch %d, %v, %d live", v.Epoch, v.State, s.backend.Live())
+		}
+		s.mustEcho("a")
+	})
+}
+
 func TestActorThatKeepsPanickingIsGivenUp(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		armed := new(atomic.Bool)

@@ -34,6 +34,7 @@ type eventLog struct {
 	calls   bool // the call buffer wants to be flushed
 	writing bool
 	flushes []flushAll
+	dropped uint64 // events refused for want of room, not yet on record
 	spare   []byte // the drained buffer of the last flush
 }
 
@@ -41,6 +42,9 @@ func (l *eventLog) receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case commit:
 		if len(l.waiting) >= MaxCommits {
+			if m.done == nil { // nobody is told: the log itself says so later
+				l.dropped += uint64(len(m.batch.Events))
+			}
 			m.fail(fmt.Errorf("%w: %d changes wait for the event log", supervisor.ErrOverloaded, len(l.waiting)))
 			return
 		}
@@ -102,7 +106,7 @@ func (l *eventLog) write() {
 	if l.writing {
 		return
 	}
-	if len(l.waiting) == 0 && !l.calls {
+	if len(l.waiting) == 0 && !l.calls && l.dropped == 0 {
 		for _, f := range l.flushes {
 			answer(f.reply, nil)
 		}
@@ -112,8 +116,8 @@ func (l *eventLog) write() {
 	n := min(len(l.waiting), maxGroup)
 	group := l.waiting[:n:n]
 	l.waiting = l.waiting[n:]
-	calls := l.calls
-	l.calls, l.writing = false, true
+	calls, dropped := l.calls || l.dropped > 0, l.dropped
+	l.calls, l.dropped, l.writing = false, 0, true
 	l.sys.goes.Add(1)
 	go func() {
 		defer l.sys.goes.Done()
@@ -128,15 +132,16 @@ func (l *eventLog) write() {
 			w.err = storeError(l.store.Commit(batches...))
 		}
 		if calls {
-			w.callErr = l.writeCalls()
+			w.callErr = l.writeCalls(dropped)
 		}
 	}()
 }
 
-// writeCalls moves the call buffer into the log; only the one writer
-// goroutine runs it.
-func (l *eventLog) writeCalls() error {
+// writeCalls moves the call buffer into the log, and the number of dropped
+// events; only the one writer goroutine runs it.
+func (l *eventLog) writeCalls(dropped uint64) error {
 	records, lost := l.sys.callBuffer.Drain(l.spare[:0])
+	lost += dropped
 	l.spare = records
 	if cap(l.spare) > 1<<20 {
 		l.spare = nil

@@ -209,6 +209,9 @@ func TestCommitsAreBounded(t *testing.T) {
 				written <- nil
 			}})
 		}
+		for range 7 {
+			s.emit(supervisor.Event{Kind: supervisor.ToolsChanged, Server: "x"})
+		}
 		synctest.Wait()
 		if n := len(refused); n != 99 { // one is with the writer
 			t.Errorf("%d refused", n)
@@ -217,6 +220,9 @@ func TestCommitsAreBounded(t *testing.T) {
 		time.Sleep(time.Hour)
 		if n := len(written); n != MaxCommits+1 {
 			t.Errorf("%d written", n)
+		}
+		if events := s.events(""); len(events) != 1 || events[0].kind != supervisor.EventsDropped || events[0].data["count"] != 7.0 {
+			t.Errorf("the log does not say what it dropped: %v", events)
 		}
 	})
 }

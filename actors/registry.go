@@ -72,9 +72,6 @@ func (r *registry) receive(ctx actor.Context) {
 	case changeCommitted:
 		m.apply(m.err)
 	case serverSpawned:
-		if m.err == nil {
-			r.publish(m.cell, true)
-		}
 		m.then(m.err)
 	case actorGone:
 		r.left(m.cell)
@@ -146,22 +143,19 @@ func (r *registry) panicked(msg any, err error) {
 	failMessage(msg, err)
 }
 
-// publish adds or removes a cell in the snapshot that readers see.
-func (r *registry) publish(c *cell, add bool) {
-	old := r.sys.fleet.Load()
-	next := &fleet{byID: make(map[string]*cell, len(old.byID)+1), order: make([]*cell, 0, len(old.order)+1)}
-	for _, other := range old.order {
-		if other != c {
-			next.byID[other.id] = other
-			next.order = append(next.order, other)
-		}
-	}
-	if add {
+// publish makes a new snapshot for readers.
+func (r *registry) publish(order []*cell) {
+	next := &fleet{byID: make(map[string]*cell, len(order)), order: order}
+	for _, c := range order {
 		next.byID[c.id] = c
-		next.order = append(next.order, c)
 	}
 	r.sys.fleet.Store(next)
 	r.sys.fleetChanged()
+}
+
+// others is the fleet without one cell, in a slice of its own.
+func (r *registry) others(c *cell) []*cell {
+	return slices.DeleteFunc(slices.Clone(r.sys.fleet.Load().order), func(other *cell) bool { return other == c })
 }
 
 func (r *registry) load(m loadServers) {
@@ -184,7 +178,10 @@ func (r *registry) load(m loadServers) {
 		}
 		for _, c := range m.cells {
 			r.sys.tell(r.sys.servers, spawnServer{c, func(err error) {
-				if left--; left == 0 || err != nil {
+				if left--; left == 0 {
+					r.publish(m.cells) // once: a snapshot for each would be quadratic
+				}
+				if left == 0 || err != nil {
 					answer(m.reply, err)
 				}
 			}})

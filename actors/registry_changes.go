@@ -55,6 +55,9 @@ func (r *registry) create(m createServer) {
 			return
 		}
 		r.sys.tell(r.sys.servers, spawnServer{c, func(err error) {
+			if err == nil {
+				r.publish(append(r.others(c), c))
+			}
 			answer(m.reply, err)
 			r.free(id)
 		}})
@@ -114,7 +117,7 @@ func (r *registry) delete(m deleteServer) {
 			r.free(m.id)
 			return
 		}
-		r.publish(c, false)
+		r.publish(r.others(c))
 		r.leaving[c] = func() {
 			answer(m.reply, nil)
 			r.free(m.id)

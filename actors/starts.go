@@ -31,7 +31,7 @@ func (s *starts) receive(ctx actor.Context) {
 		s.waiting = append(s.waiting, m)
 		s.grant()
 	case startOver:
-		s.forget(startKey{m.cell, m.epoch})
+		s.forget(startKey(m))
 		s.grant()
 	}
 }
@@ -40,10 +40,10 @@ func (s *starts) receive(ctx actor.Context) {
 func (s *starts) panicked(msg any, err error) {
 	switch m := msg.(type) {
 	case wantStart:
-		s.forget(startKey{m.cell, m.epoch})
+		s.forget(startKey(m))
 		s.sys.tell(m.cell.pid, startFailed{m.epoch, err})
 	case startOver:
-		s.forget(startKey{m.cell, m.epoch})
+		s.forget(startKey(m))
 	}
 }
 
@@ -63,7 +63,7 @@ func (s *starts) grant() {
 		i := max(slices.IndexFunc(s.waiting, wantStart.isUrgent), 0)
 		w := s.waiting[i]
 		s.waiting = slices.Delete(s.waiting, i, i+1)
-		s.running[startKey{w.cell, w.epoch}] = true
+		s.running[startKey(w)] = true
 		s.sys.tell(w.cell.pid, startGranted{w.epoch})
 	}
 	s.sys.starting.Store(int64(len(s.running)))

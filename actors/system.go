@@ -52,8 +52,7 @@ type System struct {
 	fleet    atomic.Pointer[fleet]
 	version  atomic.Uint64 // of the fleet: servers and tools
 	starting atomic.Int64
-	lostLog  atomic.Uint64 // call records the store refused
-	logOnce  atomic.Int64  // unix s of the last complaint about that
+	logOnce  atomic.Int64 // unix s of the last complaint about that
 
 	closing atomic.Bool
 	closed  chan struct{}   // closed when Close is done
@@ -198,63 +197,3 @@ func (s *System) tell(pid *actor.PID, msg any) { s.engine.root.Send(pid, msg) }
 func (s *System) jitter() float64 { return rand.Float64() }
 
 func (s *System) fleetChanged() { s.version.Add(1) }
-
-// record is the store's form of an event.
-func (s *System) record(e supervisor.Event) persistence.Event {
-	data := make(map[string]any, len(e.Data)+2)
-	for k, v := range e.Data {
-		data[k] = v
-	}
-	if e.Server != "" {
-		data["mcp_server_id"] = e.Server
-	}
-	if e.Epoch != 0 {
-		data["epoch"] = e.Epoch
-	}
-	body, err := json.Marshal(data)
-	if err != nil {
-		body = []byte(`{}`)
-		s.logger.Error("event without data", "kind", e.Kind, "err", err)
-	}
-	if e.At.IsZero() {
-		e.At = time.Now()
-	}
-	return persistence.Event{Stream: e.Server, Kind: string(e.Kind), At: e.At, Data: body}
-}
-
-// Emit sends an event about the node to the log.
-func (s *System) Emit(e supervisor.Event) { s.emit(e) }
-
-// emit sends an event to the log and tells the operator.
-func (s *System) emit(e supervisor.Event) {
-	s.logger.Log(context.Background(), eventLevel(e.Kind), string(e.Kind), "server", e.Server, "epoch", e.Epoch, "data", e.Data)
-	s.tell(s.eventlog, commit{batch: persistence.Batch{Events: []persistence.Event{s.record(e)}}})
-}
-
-func eventLevel(kind supervisor.EventKind) slog.Level {
-	switch kind {
-	case supervisor.ServerCrashed, supervisor.ServerStartFailed, supervisor.ServerDegraded, supervisor.HealthCheckFailed:
-		return slog.LevelWarn
-	case supervisor.ServerGaveUp, supervisor.ActorRestarted:
-		return slog.LevelError
-	case supervisor.HealthCheckPassed, supervisor.ServerStateChanged:
-		return slog.LevelDebug
-	}
-	return slog.LevelInfo
-}
-
-// actorFailed is told of every panic of an actor.
-func (s *System) actorFailed(id string, reason any, gaveUp bool) {
-	s.emit(supervisor.Event{Kind: supervisor.ActorRestarted, Data: map[string]any{
-		"actor": id, "reason": fmt.Sprint(reason), "gave_up": gaveUp,
-	}})
-}
-
-// callLogFailed complains at most once in ten seconds.
-func (s *System) callLogFailed(err error) {
-	now := time.Now().Unix()
-	last := s.logOnce.Load()
-	if now-last >= 10 && s.logOnce.CompareAndSwap(last, now) {
-		s.logger.Error("call records not written", "err", err)
-	}
-}
