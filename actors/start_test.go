@@ -238,3 +238,59 @@ func TestPanicWithAGrantKeepsTheSlot(t *testing.T) {
 		s.wantIdleStarts()
 	})
 }
+
+func TestTimeoutsGiveTheirSlotsBack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var all []supervisor.ServerSpec
+		for i := range 10 {
+			all = append(all, spec(fmt.Sprint("s", i), func(s *supervisor.ServerSpec) { s.StartTimeout = time.Second }))
+		}
+		s := newTestSystemWith(t, func(server string, _ uint64) fake.Script {
+			return fake.Script{InitHang: server != "s9"}
+		}, func(o *Options) { o.Specs, o.MaxParallelStarts = all, 2 })
+		var calls []*pending
+		for i := range 9 {
+			calls = append(calls, s.begin(callOf{server: fmt.Sprint("s", i), tool: "echo"}))
+		}
+		for _, p := range calls {
+			wantErr(t, p.wait(), supervisor.ErrStartFailed)
+		}
+		s.wantIdleStarts()
+		s.mustEcho("s9")
+	})
+}
+
+func TestWholeFleetKilledAtOnceComesBackFewAtATime(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const n = 300
+		s := newTestSystemWith(t, always(fake.Script{StartDelay: 100 * time.Millisecond}), func(o *Options) { o.Specs, o.MaxParallelStarts = specs(n), 4 })
+		for i := range n {
+			go s.Start(context.Background(), fmt.Sprint("s", i))
+		}
+		time.Sleep(20 * time.Second)
+		if live := s.backend.Live(); live != n {
+			t.Fatalf("%d live", live)
+		}
+		began := time.Now()
+		for _, in := range s.backend.Instances() {
+			in.Crash(1)
+		}
+		// Calls do not wait for the whole fleet.
+		p := s.begin(callOf{server: "s299", tool: "echo", args: `{"text":"x"}`})
+		if err := p.wait(); err != nil && !errors.Is(err, backends.ErrCrashed) || p.took > 500*time.Millisecond {
+			t.Errorf("a call of the last server: %v after %v", err, p.took)
+		}
+		for s.backend.Live() < n && time.Since(began) < time.Minute {
+			time.Sleep(100 * time.Millisecond)
+		}
+		synctest.Wait()
+		if took := time.Since(began); took > 15*time.Second || s.backend.MaxStarting() > 4 {
+			t.Errorf("the fleet was back after %v, %d starts at once", took, s.backend.MaxStarting())
+		}
+		for _, v := range s.Views() {
+			if v.State != supervisor.Ready || v.Epoch != 2 {
+				t.Errorf("%s: %v, epoch %d", v.Spec.ID, v.State, v.Epoch)
+			}
+		}
+	})
+}
