@@ -20,7 +20,7 @@ type cell struct {
 	pid  *actor.PID
 	gone chan struct{} // closed when the actor has stopped for good
 
-	active     atomic.Int64 // calls between Do's begin and end
+	active     atomic.Int64 // calls between Do's begin and their record
 	posted     atomic.Int64 // calls in the mailbox
 	leaving    atomic.Bool  // no new calls: the server is being deleted
 	view       atomic.Pointer[supervisor.View]
@@ -29,13 +29,16 @@ type cell struct {
 	awaitsSlot atomic.Bool  // calls wait for one in flight to end
 	lastReply  atomic.Int64 // unix ns of the last answer of an instance
 
+	durable supervisor.ServerSpec // the spec as stored; the registry's own
+
 	spec     supervisor.ServerSpec
 	machine  supervisor.Machine
 	todo     []supervisor.Effect
 	working  bool
 	queue    fairQueue
+	holding  *backends.Call // at hand: neither queued nor sent nor finished
 	starters []chan error
-	stoppers []chan error
+	stoppers []stopper
 	expiry   *time.Timer // of the earliest deadline
 	expireAt time.Time
 	retired  string // reason; not empty once the server is being deleted
@@ -61,7 +64,7 @@ type cell struct {
 func newCell(sys *System, seq uint64, spec supervisor.ServerSpec, cat *backends.Catalogue) *cell {
 	c := &cell{
 		sys: sys, id: spec.ID, seq: seq, gone: make(chan struct{}),
-		spec: spec, machine: supervisor.NewMachine(supervisor.PolicyOf(spec)),
+		durable: spec, spec: spec, machine: supervisor.NewMachine(supervisor.PolicyOf(spec)),
 		catalogue: cat, stale: cat != nil,
 	}
 	if cat == nil && len(spec.Tools) > 0 {

@@ -31,6 +31,10 @@
 // A panic in an actor is a bug of ours. The message at hand is failed, the
 // stack is logged, and the strategy restarts the actor over the same cell:
 // machine, waiting calls and the healthy instance live on in it, and calls in
-// flight complete. An actor that keeps failing is given up: its instance is
-// stopped and its callers are told.
+// flight complete. What the lost message would have told is told again: the
+// attempt and the instance remember how they ended. An actor that keeps
+// failing is given up: its instance is killed and its callers are told. The
+// actors at the top are never given up; they go on with their next message.
+// A panic in a goroutine that works for an actor becomes the error that its
+// one message carries.
 package actors

@@ -7,15 +7,18 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/aabb9013/hangar/supervisor"
 )
 
 // engine is the thin layer over the actor library, so that the library can be
 // replaced.
 type engine struct {
-	system   *actor.ActorSystem
-	root     *actor.RootContext
-	strategy *restartStrategy
-	logger   *slog.Logger
+	system *actor.ActorSystem
+	root   *actor.RootContext
+	top    *topStrategy
+	child  *childStrategy
+	logger *slog.Logger
 }
 
 func newEngine(logger *slog.Logger, failed func(id string, reason any, gaveUp bool)) *engine {
@@ -26,44 +29,68 @@ func newEngine(logger *slog.Logger, failed func(id string, reason any, gaveUp bo
 		// cells' gone channels; logging them would log arguments.
 		actor.WithDeadLetterRequestLogging(false),
 		actor.WithDeadLetterThrottleCount(0),
+		actor.WithDeadLetterThrottleInterval(time.Millisecond), // a goroutine waits for its end
 	)
 	return &engine{
 		system: system, root: system.Root, logger: logger,
-		strategy: &restartStrategy{failed: failed},
+		top: &topStrategy{failed}, child: &childStrategy{failed},
 	}
 }
 
-// failable messages know how to answer their asker when an actor panics over
-// them.
-type failable interface{ fail(err error) }
+// behaviour is an actor's code over state that outlives its restarts. Both
+// methods run in the actor's goroutine.
+type behaviour interface {
+	receive(ctx actor.Context)
+	// panicked is told of the message that receive panicked over, which no
+	// one will see again: its asker must be answered and what only it would
+	// have set free must be set free.
+	panicked(msg any, err error)
+}
 
-// contain wraps a Receive function: a panic fails the message at hand, is
-// logged with its stack, and goes on to the strategy.
-func (e *engine) contain(name string, receive func(actor.Context)) func(actor.Context) {
+// contain runs a behaviour: a panic fails the message at hand, is logged with
+// its stack, and goes on to the strategy.
+func (e *engine) contain(name string, b behaviour) actor.ReceiveFunc {
+	stopped := false
 	return func(ctx actor.Context) {
+		msg := ctx.Message()
+		if stopped {
+			// A restart that was planned before the stop has woken it.
+			return // whoever asks it sees that it is gone
+		}
 		defer func() {
 			r := recover()
 			if r == nil {
 				return
 			}
-			e.logger.Error("actor panicked", "actor", name, "message", fmt.Sprintf("%T", ctx.Message()),
+			e.logger.Error("actor panicked", "actor", name, "message", fmt.Sprintf("%T", msg),
 				"panic", fmt.Sprint(r), "stack", string(debug.Stack()))
-			failMessage(ctx.Message(), fmt.Errorf("%w: actor %s failed over this message", errPanic, name))
-			switch ctx.Message().(type) {
+			e.clearUp(name, b, msg)
+			switch msg.(type) {
 			case *actor.Stopping, *actor.Stopped, *actor.Restarting:
 				return // a panic here would resurrect or wedge the actor
 			}
 			panic(r)
 		}()
-		receive(ctx)
+		_, stopped = msg.(*actor.Stopped)
+		b.receive(ctx)
 	}
 }
 
+// clearUp runs panicked, which may panic in its turn.
+func (e *engine) clearUp(name string, b behaviour, msg any) {
+	defer func() {
+		if r := recover(); r != nil {
+			e.logger.Error("actor panicked over its panic", "actor", name, "panic", fmt.Sprint(r))
+		}
+	}()
+	b.panicked(msg, fmt.Errorf("%w: actor %s failed over this message", supervisor.ErrInternal, name))
+}
+
 // props builds an actor over state that outlives its restarts.
-func (e *engine) props(name string, receive func(actor.Context), opts ...actor.PropsOption) *actor.Props {
-	contained := actor.ReceiveFunc(e.contain(name, receive))
+func (e *engine) props(name string, b behaviour, opts ...actor.PropsOption) *actor.Props {
+	contained := e.contain(name, b)
 	return actor.PropsFromProducer(func() actor.Actor { return contained },
-		append(opts, actor.WithSupervisor(e.strategy))...)
+		append(opts, actor.WithSupervisor(e.child))...)
 }
 
 // serverBurst is how many messages a server's actor handles before it lets
@@ -80,47 +107,10 @@ func onSender() actor.PropsOption {
 }
 
 // spawnTop spawns an actor at the top of the tree.
-func (e *engine) spawnTop(name string, receive func(actor.Context)) *actor.PID {
-	pid, err := e.root.SpawnNamed(e.props(name, receive, actor.WithGuardian(e.strategy)), name)
+func (e *engine) spawnTop(name string, b behaviour) *actor.PID {
+	pid, err := e.root.SpawnNamed(e.props(name, b, actor.WithGuardian(e.top)), name)
 	if err != nil {
 		panic("actors: " + err.Error()) // the names are ours, each used once
 	}
 	return pid
-}
-
-// Restarts of actors: at once, then doubling up to a cap; given up after
-// maxActorFailures within actorPeriod.
-const (
-	maxActorFailures = 10
-	actorPeriod      = 60 * time.Second
-	actorBackoff     = 10 * time.Millisecond
-	actorBackoffMax  = 5 * time.Second
-)
-
-// restartStrategy supervises every actor. The library's own "exponential"
-// strategy is linear, never gives up and ignores its decider.
-type restartStrategy struct {
-	failed func(id string, reason any, gaveUp bool)
-}
-
-// HandleFailure restarts the child with exponential delay or gives it up. It
-// runs in the parent's mailbox and must not block; the child stays suspended
-// until the restart.
-func (s *restartStrategy) HandleFailure(system *actor.ActorSystem, parent actor.Supervisor, child *actor.PID,
-	rs *actor.RestartStatistics, reason any, _ any,
-) {
-	rs.Fail()
-	n := rs.NumberOfFailures(actorPeriod)
-	if n > maxActorFailures {
-		s.failed(child.Id, reason, true)
-		parent.StopChildren(child)
-		return
-	}
-	s.failed(child.Id, reason, false)
-	if n <= 1 {
-		parent.RestartChildren(child)
-		return
-	}
-	delay := min(actorBackoff<<(n-2), actorBackoffMax)
-	time.AfterFunc(delay, func() { parent.RestartChildren(child) })
 }

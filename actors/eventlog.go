@@ -29,9 +29,12 @@ type eventLog struct {
 	sys     *System
 	store   persistence.Store
 	waiting []commit
+	told    []commit // written, the askers not yet answered
+	toldErr error
 	calls   bool // the call buffer wants to be flushed
 	writing bool
 	flushes []flushAll
+	dropped uint64 // events refused for want of room, not yet on record
 	spare   []byte // the drained buffer of the last flush
 }
 
@@ -39,10 +42,16 @@ func (l *eventLog) receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case commit:
 		if len(l.waiting) >= MaxCommits {
+			if m.done == nil { // nobody is told: the log itself says so later
+				l.dropped += uint64(len(m.batch.Events))
+			}
 			m.fail(fmt.Errorf("%w: %d changes wait for the event log", supervisor.ErrOverloaded, len(l.waiting)))
 			return
 		}
 		l.waiting = append(l.waiting, m)
+		l.write()
+	case resumeLog:
+		l.tellWriters()
 		l.write()
 	case flushCalls:
 		l.calls = true
@@ -52,19 +61,44 @@ func (l *eventLog) receive(ctx actor.Context) {
 		l.calls = true
 		l.write()
 	case written:
-		l.writing = false
-		for _, c := range m.commits {
-			if c.done != nil {
-				c.done(m.err)
-			} else if m.err != nil {
-				l.sys.logger.Error("events not written", "err", m.err, "events", len(c.batch.Events))
-			}
-		}
-		if m.callErr != nil {
-			l.sys.callLogFailed(m.callErr)
-		}
-		l.write()
+		l.onWritten(m)
 	}
+}
+
+func (l *eventLog) onWritten(m written) {
+	l.writing = false
+	l.told, l.toldErr = m.commits, m.err
+	if m.callErr != nil {
+		l.sys.callLogFailed(m.callErr)
+	}
+	l.tellWriters()
+	l.write()
+}
+
+// tellWriters answers those whose commits were written, each once even if
+// telling one of them panics.
+func (l *eventLog) tellWriters() {
+	for len(l.told) > 0 {
+		c := l.told[0]
+		l.told = l.told[1:]
+		if c.done != nil {
+			c.done(l.toldErr)
+		} else if l.toldErr != nil {
+			l.sys.logger.Error("events not written", "err", l.toldErr, "events", len(c.batch.Events))
+		}
+	}
+	l.told = nil
+}
+
+// panicked takes up what receive left half done: the writer must not rest
+// while something waits for it.
+func (l *eventLog) panicked(msg any, err error) {
+	defer l.sys.tell(l.sys.eventlog, resumeLog{})
+	if m, ok := msg.(written); ok && l.writing {
+		l.onWritten(m)
+		return
+	}
+	failMessage(msg, err)
 }
 
 // write starts the writer goroutine if there is work and none runs.
@@ -72,9 +106,9 @@ func (l *eventLog) write() {
 	if l.writing {
 		return
 	}
-	if len(l.waiting) == 0 && !l.calls {
+	if len(l.waiting) == 0 && !l.calls && l.dropped == 0 {
 		for _, f := range l.flushes {
-			f.reply <- nil
+			answer(f.reply, nil)
 		}
 		l.flushes = nil
 		return
@@ -82,11 +116,14 @@ func (l *eventLog) write() {
 	n := min(len(l.waiting), maxGroup)
 	group := l.waiting[:n:n]
 	l.waiting = l.waiting[n:]
-	calls := l.calls
-	l.calls, l.writing = false, true
-	pid := l.sys.eventlog
+	calls, dropped := l.calls || l.dropped > 0, l.dropped
+	l.calls, l.dropped, l.writing = false, 0, true
+	l.sys.goes.Add(1)
 	go func() {
+		defer l.sys.goes.Done()
 		w := written{commits: group}
+		defer func() { l.sys.tell(l.sys.eventlog, w) }()
+		defer l.sys.contained("eventlog writer", func(err error) { w.err, w.callErr = err, err })
 		if len(group) > 0 {
 			batches := make([]persistence.Batch, len(group))
 			for i, c := range group {
@@ -95,16 +132,16 @@ func (l *eventLog) write() {
 			w.err = storeError(l.store.Commit(batches...))
 		}
 		if calls {
-			w.callErr = l.writeCalls()
+			w.callErr = l.writeCalls(dropped)
 		}
-		l.sys.tell(pid, w)
 	}()
 }
 
-// writeCalls moves the call buffer into the log; only the one writer
-// goroutine runs it.
-func (l *eventLog) writeCalls() error {
+// writeCalls moves the call buffer into the log, and the number of dropped
+// events; only the one writer goroutine runs it.
+func (l *eventLog) writeCalls(dropped uint64) error {
 	records, lost := l.sys.callBuffer.Drain(l.spare[:0])
+	lost += dropped
 	l.spare = records
 	if cap(l.spare) > 1<<20 {
 		l.spare = nil

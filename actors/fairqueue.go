@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"slices"
 	"time"
 
 	"github.com/aabb9013/hangar/backends"
@@ -62,6 +63,23 @@ func (q *fairQueue) pop() *backends.Call {
 	return c
 }
 
+// unpop puts back what pop just took: it is the next again.
+func (q *fairQueue) unpop(c *backends.Call) {
+	line := q.lines[c.Session]
+	if line != nil { // pop sent the line to the end of the turns
+		q.turns = q.turns[:len(q.turns)-1]
+	} else {
+		if q.lines == nil {
+			q.lines = make(map[uint64]*sessionLine)
+		}
+		line = &sessionLine{session: c.Session}
+		q.lines[c.Session] = line
+	}
+	line.calls = slices.Insert(line.calls, 0, c)
+	q.turns = slices.Insert(q.turns, 0, line)
+	q.size++
+}
+
 // remove takes the call with this id out; nil if it does not wait here. It
 // looks at every waiting call: cancelling is rare.
 func (q *fairQueue) remove(id uint64) *backends.Call {
@@ -70,11 +88,11 @@ func (q *fairQueue) remove(id uint64) *backends.Call {
 			if c.ID != id {
 				continue
 			}
-			line.calls = append(line.calls[:i], line.calls[i+1:]...)
+			line.calls = slices.Delete(line.calls, i, i+1)
 			q.size--
 			if len(line.calls) == 0 {
 				delete(q.lines, line.session)
-				q.turns = append(q.turns[:t], q.turns[t+1:]...)
+				q.turns = slices.Delete(q.turns, t, t+1)
 			}
 			return c
 		}

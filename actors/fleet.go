@@ -3,7 +3,6 @@ package actors
 import (
 	"context"
 	"runtime"
-	"sync"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -65,10 +64,15 @@ func (s *System) Create(ctx context.Context, spec supervisor.ServerSpec) error {
 	return s.ask(ctx, s.registry, createServer{spec, reply}, reply, nil)
 }
 
-// Update patches a server's spec.
+// Update patches a server's spec; it is durable and visible when nil is
+// returned.
 func (s *System) Update(ctx context.Context, id string, patch supervisor.Patch) error {
+	c := s.fleet.Load().byID[id]
+	if c == nil {
+		return notFound(id)
+	}
 	reply := make(chan error, 1)
-	return s.ask(ctx, s.registry, updateServer{id, patch, reply}, reply, nil)
+	return s.ask(ctx, s.registry, updateServer{id, patch, reply}, reply, c)
 }
 
 // Delete stops a server and forgets it.
@@ -84,26 +88,34 @@ func (s *System) Start(ctx context.Context, id string) (*supervisor.View, error)
 		return nil, notFound(id)
 	}
 	reply := make(chan error, 1)
-	if err := s.ask(ctx, c.pid, startServer{reply}, reply, c.gone); err != nil {
+	if err := s.ask(ctx, c.pid, startServer{reply}, reply, c); err != nil {
 		return nil, err
 	}
 	return c.view.Load(), nil
 }
 
-// Stop returns when no instance of the server runs any more.
+// Stop returns when the instance that ran is gone. Calls that wait are refused;
+// a later call starts the server again, one that comes during the stop does so
+// as soon as the old instance is gone.
 func (s *System) Stop(ctx context.Context, id, reason string) error {
 	c := s.fleet.Load().byID[id]
 	if c == nil {
 		return notFound(id)
 	}
 	reply := make(chan error, 1)
-	return s.ask(ctx, c.pid, stopServer{reason, reply}, reply, c.gone)
+	return s.ask(ctx, c.pid, stopServer{reason, reply}, reply, c)
 }
 
-// ask sends a message and waits for its reply from outside of the tree.
-func (s *System) ask(ctx context.Context, pid *actor.PID, msg any, reply chan error, gone <-chan struct{}) error {
+// ask sends a message and waits for its reply from outside of the tree. What
+// waits in the mailbox of a server's actor is lost when that stops: of says
+// whose actor may have to answer.
+func (s *System) ask(ctx context.Context, pid *actor.PID, msg any, reply chan error, of *cell) error {
 	if s.closing.Load() {
 		return supervisor.ErrClosing
+	}
+	var gone chan struct{}
+	if of != nil {
+		gone = of.gone
 	}
 	s.tell(pid, msg)
 	select {
@@ -112,7 +124,12 @@ func (s *System) ask(ctx context.Context, pid *actor.PID, msg any, reply chan er
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-gone:
-		return supervisor.ErrServerNotFound
+		select {
+		case err := <-reply: // it was answered just before
+			return err
+		default:
+			return of.goneError()
+		}
 	case <-s.living.Done():
 		return supervisor.ErrClosing
 	}
@@ -140,48 +157,4 @@ func (s *System) History(ctx context.Context, id string, from uint64, limit int)
 func (s *System) Flush(ctx context.Context) error {
 	reply := make(chan error, 1)
 	return s.ask(ctx, s.eventlog, flushAll{reply}, reply, nil)
-}
-
-// Close ends the fleet: new calls are refused, calls in flight drain, every
-// instance is stopped, the log is written out. When ctx ends first the rest
-// is killed. The store stays open; it is the caller's.
-func (s *System) Close(ctx context.Context) error {
-	if !s.closing.CompareAndSwap(false, true) {
-		<-s.living.Done()
-		return nil
-	}
-	stopKill := context.AfterFunc(ctx, s.kill)
-	defer stopKill()
-	var stops sync.WaitGroup
-	for _, c := range s.fleet.Load().order {
-		stops.Add(1)
-		reply := make(chan error, 1)
-		s.tell(c.pid, stopServer{"shutdown", reply})
-		go func() {
-			defer stops.Done()
-			select {
-			case <-reply:
-			case <-c.gone:
-			}
-		}()
-	}
-	stops.Wait()
-	reply := make(chan error, 1)
-	s.tell(s.eventlog, flushAll{reply})
-	err := <-reply
-	s.abandon()
-	return err
-}
-
-// abandon stops the actors and ends every goroutine.
-func (s *System) abandon() {
-	s.closing.Store(true)
-	s.flushTimer.Stop()
-	s.kill()
-	s.die()
-	s.goes.Wait()
-	for _, pid := range []*actor.PID{s.registry, s.servers, s.starts, s.eventlog} {
-		s.engine.root.StopFuture(pid).Wait()
-	}
-	s.engine.system.Shutdown()
 }

@@ -1,7 +1,6 @@
 package actors
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/aabb9013/hangar/backends"
@@ -12,16 +11,23 @@ import (
 // Every message between actors, grouped by receiver. Values are immutable
 // after sending. Commands are imperative, facts are in the past tense.
 
-// errPanic is what a message's asker is told when an actor panicked over it.
-var errPanic = fmt.Errorf("%w", supervisor.ErrInternal)
+// failable messages know how to answer their asker when they cannot be handled.
+type failable interface{ fail(err error) }
 
-// failMessage answers the asker of a message that cannot be handled.
+// failMessage answers the asker of a message that cannot be handled. Calls are
+// not for it: only their holder may finish them.
 func failMessage(msg any, err error) {
-	switch m := msg.(type) {
-	case *backends.Call:
-		m.Finish(err)
-	case failable:
+	if m, ok := msg.(failable); ok {
 		m.fail(err)
+	}
+}
+
+// answer never blocks: an asker that was answered because of a panic may be
+// answered again by what the panic left behind, and may no longer listen.
+func answer(reply chan<- error, err error) {
+	select {
+	case reply <- err:
+	default:
 	}
 }
 
@@ -95,9 +101,9 @@ type (
 	}
 )
 
-func (m startServer) fail(err error) { m.reply <- err }
-func (m stopServer) fail(err error)  { m.reply <- err }
-func (m changeSpec) fail(err error)  { m.reply <- err }
+func (m startServer) fail(err error) { answer(m.reply, err) }
+func (m stopServer) fail(err error)  { answer(m.reply, err) }
+func (m changeSpec) fail(err error)  { answer(m.reply, err) }
 
 // To the starts actor.
 type (
@@ -129,10 +135,12 @@ type (
 		id    string
 		reply chan error
 	}
-	// serverSpawned: servers → registry; the cell's pid is set.
+	// serverSpawned: servers → registry; the cell's pid is set, or its actor
+	// could not be made.
 	serverSpawned struct {
 		cell *cell
-		then func()
+		then func(err error)
+		err  error
 	}
 	// actorGone: server → registry; the actor stopped for good.
 	actorGone struct{ cell *cell }
@@ -143,16 +151,16 @@ type (
 	}
 )
 
-func (m createServer) fail(err error) { m.reply <- err }
-func (m updateServer) fail(err error) { m.reply <- err }
-func (m deleteServer) fail(err error) { m.reply <- err }
+func (m createServer) fail(err error) { answer(m.reply, err) }
+func (m updateServer) fail(err error) { answer(m.reply, err) }
+func (m deleteServer) fail(err error) { answer(m.reply, err) }
 
 // To the servers supervisor.
 type (
 	// spawnServer: registry → servers; answered by serverSpawned.
 	spawnServer struct {
 		cell *cell
-		then func()
+		then func(err error) // in the registry
 	}
 )
 
@@ -164,6 +172,8 @@ type (
 		batch persistence.Batch
 		done  func(err error)
 	}
+	// resumeLog: eventlog → itself, after a panic.
+	resumeLog struct{}
 	// flushCalls: the call buffer's timer → eventlog.
 	flushCalls struct{}
 	// written: writer goroutine → eventlog.
@@ -182,4 +192,4 @@ func (m commit) fail(err error) {
 		m.done(err)
 	}
 }
-func (m flushAll) fail(err error) { m.reply <- err }
+func (m flushAll) fail(err error) { answer(m.reply, err) }

@@ -31,6 +31,8 @@ func (r Ref) View() *supervisor.View { return r.cell.view.Load() }
 // belong to the runtime and must be forgotten.
 func (r Ref) Do(c *backends.Call, timeout time.Duration) error {
 	cl := r.cell
+	cl.active.Add(1) // before deliver looks whether the server takes calls
+	defer cl.active.Add(-1)
 	began := time.Now()
 	cl.counters.LastUsed.Store(began.UnixNano())
 	cl.counters.Calls.Add(1)
@@ -59,8 +61,6 @@ func (r Ref) Cancel(id uint64, cause error) {
 // deliver hands the call over until it was answered or written to an
 // instance that failed it.
 func (c *cell) deliver(call *backends.Call) error {
-	c.active.Add(1)
-	defer c.active.Add(-1)
 	for resends := 0; ; resends++ {
 		switch {
 		case c.sys.closing.Load():
@@ -73,12 +73,12 @@ func (c *cell) deliver(call *backends.Call) error {
 		select {
 		case <-call.Done():
 		case <-c.gone:
-			// The actor was given up. It finished every call it knew of, but
-			// those in its mailbox are lost with it.
+			// The actor was given up, or the runtime closed. What was in its
+			// mailbox is lost with it, what was in flight ends with its instance.
 			select {
 			case <-call.Done():
 			default:
-				return fmt.Errorf("%w: the actor of server %q was given up", supervisor.ErrInternal, c.id)
+				return abandonedError{c.goneError()}
 			}
 		}
 		var crash *backends.CrashError
@@ -87,6 +87,13 @@ func (c *cell) deliver(call *backends.Call) error {
 		}
 	}
 }
+
+// abandonedError is why nobody answers a call that the runtime may still hold:
+// besides its own cause it is supervisor.ErrInternal.
+type abandonedError struct{ error }
+
+func (e abandonedError) Unwrap() error        { return e.error }
+func (e abandonedError) Is(target error) bool { return target == supervisor.ErrInternal }
 
 // record counts the call and puts it into the log's buffer.
 func (c *cell) record(call *backends.Call, err error, began time.Time, took time.Duration, requestBytes int) {

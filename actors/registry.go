@@ -1,7 +1,6 @@
 package actors
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -14,15 +13,37 @@ import (
 // MaxServers bounds the fleet of one node.
 const MaxServers = 10000
 
+// MaxChanges bounds the changes of one server that wait for the one under way;
+// one more is refused with supervisor.ErrOverloaded.
+const MaxChanges = 100
+
 // registry owns id → actor. A change is made durable first, then applied,
 // then answered; while it is under way its id is busy and other changes of it
-// are refused.
+// wait.
 type registry struct {
 	sys     *System
 	lastSeq uint64
 	busy    map[string]bool
+	queued  map[string][]change
 	leaving map[*cell]func()
 }
+
+func newRegistry(sys *System) *registry {
+	return &registry{
+		sys: sys, busy: make(map[string]bool),
+		queued: make(map[string][]change), leaving: make(map[*cell]func()),
+	}
+}
+
+// change is a wish of the outside to change one server.
+type change interface {
+	failable
+	of() string
+}
+
+func (m createServer) of() string { return m.spec.ID }
+func (m updateServer) of() string { return m.id }
+func (m deleteServer) of() string { return m.id }
 
 // serverDoc is the stored form of a server.
 type serverDoc struct {
@@ -36,7 +57,7 @@ type loadServers struct {
 	reply chan error
 }
 
-func (m loadServers) fail(err error) { m.reply <- err }
+func (m loadServers) fail(err error) { answer(m.reply, err) }
 
 func sortBySeq(docs []serverDoc) {
 	slices.SortFunc(docs, func(a, b serverDoc) int { return int(a.Seq) - int(b.Seq) })
@@ -46,47 +67,101 @@ func (r *registry) receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case loadServers:
 		r.load(m)
+	case change:
+		r.onChange(m)
+	case changeCommitted:
+		m.apply(m.err)
+	case serverSpawned:
+		m.then(m.err)
+	case actorGone:
+		r.left(m.cell)
+	}
+}
+
+func (r *registry) onChange(m change) {
+	switch id := m.of(); {
+	case r.sys.closing.Load():
+		m.fail(supervisor.ErrClosing)
+	case !r.busy[id]:
+		r.begin(m)
+	case len(r.queued[id]) >= MaxChanges:
+		m.fail(fmt.Errorf("%w: %d changes of server %q wait", supervisor.ErrOverloaded, MaxChanges, id))
+	default:
+		r.queued[id] = append(r.queued[id], m)
+	}
+}
+
+func (r *registry) begin(m change) {
+	switch m := m.(type) {
 	case createServer:
 		r.create(m)
 	case updateServer:
 		r.update(m)
 	case deleteServer:
 		r.delete(m)
-	case changeCommitted:
-		m.apply(m.err)
-	case serverSpawned:
-		r.publish(m.cell, true)
-		m.then()
-	case actorGone:
-		if done := r.leaving[m.cell]; done != nil {
-			delete(r.leaving, m.cell)
-			done()
-		}
 	}
 }
 
-// publish adds or removes a cell in the snapshot that readers see.
-func (r *registry) publish(c *cell, add bool) {
-	old := r.sys.fleet.Load()
-	next := &fleet{byID: make(map[string]*cell, len(old.byID)+1), order: make([]*cell, 0, len(old.order)+1)}
-	for _, other := range old.order {
-		if other != c {
-			next.byID[other.id] = other
-			next.order = append(next.order, other)
-		}
+// free ends the change under way and begins those that waited for it, up to
+// the next that takes time.
+func (r *registry) free(id string) {
+	delete(r.busy, id)
+	for len(r.queued[id]) > 0 && !r.busy[id] {
+		m := r.queued[id][0]
+		r.queued[id] = r.queued[id][1:]
+		r.begin(m)
 	}
-	if add {
+	if len(r.queued[id]) == 0 {
+		delete(r.queued, id)
+	}
+}
+
+// left ends the deletion of a server whose actor has stopped.
+func (r *registry) left(c *cell) {
+	if done := r.leaving[c]; done != nil {
+		delete(r.leaving, c)
+		done()
+	}
+}
+
+// panicked ends the change at hand: its id must not stay busy, its asker must
+// not wait.
+func (r *registry) panicked(msg any, err error) {
+	switch m := msg.(type) {
+	case change:
+		if !r.busy[m.of()] { // or it waits for a change that is under way
+			m.fail(err)
+		}
+		return
+	case changeCommitted:
+		m.apply(err)
+	case serverSpawned:
+		m.then(err)
+	case actorGone:
+		r.left(m.cell)
+	}
+	failMessage(msg, err)
+}
+
+// publish makes a new snapshot for readers.
+func (r *registry) publish(order []*cell) {
+	next := &fleet{byID: make(map[string]*cell, len(order)), order: order}
+	for _, c := range order {
 		next.byID[c.id] = c
-		next.order = append(next.order, c)
 	}
 	r.sys.fleet.Store(next)
 	r.sys.fleetChanged()
 }
 
+// others is the fleet without one cell, in a slice of its own.
+func (r *registry) others(c *cell) []*cell {
+	return slices.DeleteFunc(slices.Clone(r.sys.fleet.Load().order), func(other *cell) bool { return other == c })
+}
+
 func (r *registry) load(m loadServers) {
 	left := len(m.cells)
 	if left == 0 {
-		m.reply <- nil
+		answer(m.reply, nil)
 		return
 	}
 	batch := persistence.Batch{}
@@ -98,146 +173,19 @@ func (r *registry) load(m loadServers) {
 	}
 	r.commit(batch, func(err error) {
 		if err != nil {
-			m.reply <- err
+			answer(m.reply, err)
 			return
 		}
 		for _, c := range m.cells {
-			r.sys.tell(r.sys.servers, spawnServer{c, func() {
+			r.sys.tell(r.sys.servers, spawnServer{c, func(err error) {
 				if left--; left == 0 {
-					m.reply <- nil
+					r.publish(m.cells) // once: a snapshot for each would be quadratic
+				}
+				if left == 0 || err != nil {
+					answer(m.reply, err)
 				}
 			}})
 		}
-	})
-}
-
-// commit makes a batch durable and then runs apply in this actor.
-func (r *registry) commit(batch persistence.Batch, apply func(error)) {
-	sys := r.sys
-	sys.tell(sys.eventlog, commit{batch, func(err error) {
-		sys.tell(sys.registry, changeCommitted{apply, err})
-	}})
-}
-
-func registered(spec supervisor.ServerSpec) supervisor.Event {
-	return supervisor.Event{Kind: supervisor.ServerRegistered, Server: spec.ID, Data: map[string]any{
-		"source": spec.Provenance, "mode": spec.Mode,
-	}}
-}
-
-func (r *registry) create(m createServer) {
-	id := m.spec.ID
-	known := r.sys.fleet.Load()
-	switch {
-	case known.byID[id] != nil || r.busy[id]:
-		m.reply <- fmt.Errorf("%w: %q; choose another id or delete it first", supervisor.ErrServerExists, id)
-		return
-	case len(known.order)+len(r.busy) >= MaxServers:
-		m.reply <- fmt.Errorf("%w: the node hosts %d servers, its limit", supervisor.ErrOverloaded, MaxServers)
-		return
-	}
-	r.busy[id] = true
-	r.lastSeq++
-	c := newCell(r.sys, r.lastSeq, m.spec, nil)
-	doc, err := json.Marshal(serverDoc{m.spec, c.seq})
-	if err != nil {
-		delete(r.busy, id)
-		m.reply <- err
-		return
-	}
-	batch := persistence.Batch{
-		Docs: []persistence.Doc{
-			{Kind: docServer, ID: id, Body: doc},
-			{Kind: docTools, ID: id}, // a list of an earlier server of this name is not this one's
-		},
-		Events: []persistence.Event{r.sys.record(registered(m.spec))},
-	}
-	r.commit(batch, func(err error) {
-		if err != nil {
-			delete(r.busy, id)
-			m.reply <- err
-			return
-		}
-		r.sys.tell(r.sys.servers, spawnServer{c, func() {
-			delete(r.busy, id)
-			m.reply <- nil
-		}})
-	})
-}
-
-// find answers for ids that cannot be changed now.
-func (r *registry) find(id string) (*cell, error) {
-	c := r.sys.fleet.Load().byID[id]
-	if c == nil {
-		return nil, notFound(id)
-	}
-	if r.busy[id] {
-		return nil, fmt.Errorf("%w: another change of server %q is under way", supervisor.ErrOverloaded, id)
-	}
-	return c, nil
-}
-
-func (r *registry) update(m updateServer) {
-	c, err := r.find(m.id)
-	if err != nil {
-		m.reply <- err
-		return
-	}
-	spec := m.patch.Apply(c.view.Load().Spec)
-	if err := spec.Validate(); err != nil {
-		m.reply <- err
-		return
-	}
-	batch := persistence.Batch{Events: []persistence.Event{r.sys.record(supervisor.Event{
-		Kind: supervisor.ServerUpdated, Server: m.id, Data: map[string]any{"source": "api"},
-	})}}
-	if spec.Provenance == supervisor.FromAPI {
-		doc, err := json.Marshal(serverDoc{spec, c.seq})
-		if err != nil {
-			m.reply <- err
-			return
-		}
-		batch.Docs = []persistence.Doc{{Kind: docServer, ID: m.id, Body: doc}}
-	}
-	r.busy[m.id] = true
-	r.commit(batch, func(err error) {
-		delete(r.busy, m.id)
-		if err == nil {
-			r.sys.tell(c.pid, changeSpec{spec, m.reply})
-			return
-		}
-		m.reply <- err
-	})
-}
-
-func (r *registry) delete(m deleteServer) {
-	c, err := r.find(m.id)
-	if err != nil {
-		m.reply <- err
-		return
-	}
-	r.busy[m.id] = true
-	batch := persistence.Batch{
-		Docs: []persistence.Doc{{Kind: docServer, ID: m.id}, {Kind: docTools, ID: m.id}},
-		Events: []persistence.Event{r.sys.record(supervisor.Event{
-			Kind: supervisor.ServerDeregistered, Server: m.id, Data: map[string]any{"source": "api"},
-		})},
-	}
-	r.commit(batch, func(err error) {
-		if err != nil {
-			delete(r.busy, m.id)
-			m.reply <- err
-			return
-		}
-		r.publish(c, false)
-		if r.leaving == nil {
-			r.leaving = make(map[*cell]func())
-		}
-		r.leaving[c] = func() {
-			delete(r.busy, m.id)
-			m.reply <- nil
-		}
-		r.sys.tell(c.pid, retireServer{"deleted"})
 	})
 }
 

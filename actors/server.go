@@ -2,6 +2,7 @@ package actors
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -49,7 +50,7 @@ func (c *cell) handle(ctx actor.Context) {
 	case probeAnswered:
 		c.onProbe(m)
 	case timerElapsed:
-		c.step(supervisor.TimerFired{Kind: m.kind, Seq: m.seq, InFlight: c.inFlight(), LastUsed: asTime(&c.counters.LastUsed), LastReply: asTime(&c.lastReply)})
+		c.onTimer(m)
 	case toolListChanged:
 		c.onToolListChanged(m.epoch)
 	case toolsListed:
@@ -62,48 +63,6 @@ func (c *cell) handle(ctx actor.Context) {
 	default:
 		c.sys.logger.Error("unknown message", "actor", c.id, "message", fmt.Sprintf("%T", m))
 	}
-}
-
-// onActorStarted takes up what a panicked predecessor left half done.
-func (c *cell) onActorStarted() {
-	c.working = false
-	if c.machine.Live && c.instance == nil && c.attempt == nil {
-		c.step(supervisor.StartFailed{Epoch: c.machine.Epoch, Class: supervisor.FailTransient, Reason: "internal error"})
-		return
-	}
-	c.work()
-	c.dispatch()
-	c.posted.Store(0) // the message that failed was not counted off; at worst a burst is cut
-	c.uncork()
-}
-
-// onActorStopped runs when the server was deleted, the runtime closes, or the
-// actor was given up: nothing may be left behind.
-func (c *cell) onActorStopped() {
-	for kind := range c.timers {
-		c.disarm(supervisor.TimerKind(kind))
-	}
-	err := fmt.Errorf("%w: server %q was removed", supervisor.ErrServerNotFound, c.id)
-	if c.retired == "" {
-		err = fmt.Errorf("%w: the actor of server %q was given up", supervisor.ErrInternal, c.id)
-		c.lastError = "internal error: the actor was given up"
-	}
-	c.failWaiting(err)
-	for _, reply := range c.stoppers {
-		reply <- nil
-	}
-	c.stoppers = nil
-	if c.attempt != nil && c.attempt.cancel != nil {
-		c.attempt.cancel()
-	}
-	if c.instance != nil {
-		c.instance.Kill(err)
-	}
-	if c.expiry != nil {
-		c.expiry.Stop()
-	}
-	close(c.gone)
-	c.sys.tell(c.sys.registry, actorGone{c})
 }
 
 // step feeds the machine and carries its effects out.
@@ -131,21 +90,35 @@ func (c *cell) work() {
 	c.settle()
 }
 
+// stopper waits for the end of one instance: a call may start the next in the
+// moment that ends.
+type stopper struct {
+	reply chan error
+	epoch uint64
+}
+
 // settle looks for promises that the new state keeps.
 func (c *cell) settle() {
+	c.stoppers = slices.DeleteFunc(c.stoppers, func(s stopper) bool {
+		ended := !c.machine.Live || c.machine.Epoch != s.epoch
+		if ended {
+			answer(s.reply, nil)
+		}
+		return ended
+	})
 	if c.machine.Live {
 		return
 	}
-	for _, reply := range c.stoppers {
-		reply <- nil
-	}
-	c.stoppers = nil
 	if c.retired != "" {
 		c.leave()
 		return
 	}
-	if c.queue.size > 0 && c.machine.AtRest() {
-		c.step(supervisor.StartWanted{Cause: supervisor.CauseCall})
+	if c.machine.AtRest() && c.queue.size+len(c.starters) > 0 {
+		cause := supervisor.CauseCall
+		if len(c.starters) > 0 {
+			cause = supervisor.CauseOperator
+		}
+		c.step(supervisor.StartWanted{Cause: cause})
 	}
 }
 
@@ -163,55 +136,19 @@ func (c *cell) leave() {
 	c.sys.engine.root.Stop(c.pid)
 }
 
-func (c *cell) onStartServer(m startServer) {
-	switch {
-	case c.retired != "":
-		m.reply <- fmt.Errorf("%w: %q is being deleted", supervisor.ErrServerNotFound, c.id)
-	case c.ready():
-		m.reply <- nil
-	case len(c.starters) >= MaxWaiting:
-		m.reply <- fmt.Errorf("%w: %d starts of server %q wait", supervisor.ErrOverloaded, len(c.starters), c.id)
-	default:
-		c.starters = append(c.starters, m.reply)
-		c.step(supervisor.StartWanted{Cause: supervisor.CauseOperator})
-	}
-}
-
-func (c *cell) onStopServer(m stopServer) {
-	if len(c.stoppers) >= MaxWaiting {
-		m.reply <- fmt.Errorf("%w: %d stops of server %q wait", supervisor.ErrOverloaded, len(c.stoppers), c.id)
-		return
-	}
-	c.failWaiting(fmt.Errorf("%w: server %q, reason %s", supervisor.ErrStopped, c.id, m.reason))
-	c.stoppers = append(c.stoppers, m.reply)
-	c.step(supervisor.StopWanted{Reason: m.reason})
-}
-
-func (c *cell) onRetire(m retireServer) {
-	c.retired = m.reason
-	c.leaving.Store(true)
-	c.failWaiting(fmt.Errorf("%w: %q was deleted", supervisor.ErrServerNotFound, c.id))
-	c.step(supervisor.StopWanted{Reason: m.reason})
-}
-
-func (c *cell) onChangeSpec(m changeSpec) {
-	c.spec = m.spec
-	c.step(supervisor.PolicyChanged{Policy: supervisor.PolicyOf(m.spec)})
-	c.publish()
-	m.reply <- nil
+// onTimer counts as in flight every call whose Do has not returned: one that
+// was answered a moment ago has not yet said when it was.
+func (c *cell) onTimer(m timerElapsed) {
+	inFlight := int(c.active.Load())
+	c.step(supervisor.TimerFired{
+		Kind: m.kind, Seq: m.seq, InFlight: inFlight,
+		LastUsed: asTime(&c.counters.LastUsed), LastReply: asTime(&c.lastReply),
+	})
 }
 
 // ready tells whether calls may go to the instance.
 func (c *cell) ready() bool {
 	return c.instance != nil && c.machine.State == supervisor.Ready && c.machine.Phase == supervisor.PhaseNone
-}
-
-func (c *cell) inFlight() int {
-	n := c.queue.size
-	if c.instance != nil {
-		n += c.instance.InFlight()
-	}
-	return n
 }
 
 func asTime(unixNano *atomic.Int64) time.Time {

@@ -13,18 +13,20 @@ import (
 // else to the queue, which may start the server.
 func (c *cell) onCall(call *backends.Call) {
 	c.posted.Add(-1)
+	c.holding = call
 	c.expireBy(call.Deadline)
-	if c.queue.size == 0 && c.ready() && c.instance.InFlight() < c.limit() {
-		if c.send(call) {
-			return
-		}
+	if c.queue.size == 0 && c.hasSlot() && c.send(call) {
+		return
 	}
 	switch {
 	case c.retired != "":
-		call.Finish(fmt.Errorf("%w: %q is being deleted", supervisor.ErrServerNotFound, c.id))
+		c.refuse(call, fmt.Errorf("%w: %q is being deleted", supervisor.ErrServerNotFound, c.id))
+	case !c.ready() && c.sys.closing.Load():
+		c.refuse(call, supervisor.ErrClosing) // a start would outlive the fleet's stop
 	case !c.queue.push(call):
-		call.Finish(fmt.Errorf("%w: %d calls wait for server %q", supervisor.ErrOverloaded, c.queue.size, c.id))
+		c.refuse(call, fmt.Errorf("%w: %d calls wait for server %q", supervisor.ErrOverloaded, c.queue.size, c.id))
 	default:
+		c.holding = nil
 		c.counters.Waiting.Store(int64(c.queue.size))
 		if c.ready() {
 			c.dispatch()
@@ -34,19 +36,28 @@ func (c *cell) onCall(call *backends.Call) {
 	}
 }
 
+func (c *cell) refuse(call *backends.Call, err error) {
+	c.holding = nil
+	call.Finish(err)
+}
+
+func (c *cell) hasSlot() bool { return c.ready() && c.instance.InFlight() < c.limit() }
+
 // send hands a call to the instance; false means that the instance is gone
 // and its end is on the way as a message: the call must wait.
 func (c *cell) send(call *backends.Call) bool {
+	c.holding = call
 	more := c.posted.Load() > 0
 	err := c.instance.Send(call, more)
 	switch {
 	case err == nil:
 		c.corked = more
+		c.holding = nil
 		return true
 	case errors.Is(err, backends.ErrClosed):
 		return false
 	}
-	call.Finish(fmt.Errorf("%w: %w", supervisor.ErrOverloaded, err))
+	c.refuse(call, fmt.Errorf("%w: %w", supervisor.ErrOverloaded, err))
 	return true
 }
 
@@ -65,19 +76,19 @@ func (c *cell) dispatch() {
 	if c.queue.size == 0 || !c.ready() {
 		return
 	}
+	defer func() { c.counters.Waiting.Store(int64(c.queue.size)) }()
 	for {
-		for c.queue.size > 0 && c.instance.InFlight() < c.limit() {
+		for c.queue.size > 0 && c.hasSlot() {
 			call := c.queue.pop()
 			if !c.send(call) {
-				c.queue.push(call)
-				c.counters.Waiting.Store(int64(c.queue.size))
+				c.queue.unpop(call)
+				c.holding = nil
 				return
 			}
 		}
-		c.counters.Waiting.Store(int64(c.queue.size))
 		c.awaitsSlot.Store(c.queue.size > 0)
 		// A slot that was freed before the flag was up sent no message.
-		if c.queue.size == 0 || c.instance.InFlight() >= c.limit() {
+		if c.queue.size == 0 || !c.hasSlot() {
 			return
 		}
 	}
@@ -91,6 +102,14 @@ func (c *cell) onCancel(m cancelCall) {
 	}
 	if c.instance != nil {
 		c.instance.Cancel(m.id, m.cause)
+	}
+}
+
+// expireAgain arms the expiry after a panic, which may have lost its message.
+func (c *cell) expireAgain() {
+	if at := c.expireAt; !at.IsZero() {
+		c.expireAt = time.Time{}
+		c.expireBy(at)
 	}
 }
 
@@ -112,7 +131,6 @@ func (c *cell) onExpired() {
 	if c.expireAt.After(now) {
 		return // the timer of an earlier deadline, replaced meanwhile
 	}
-	c.expireAt = time.Time{}
 	next := c.queue.expire(now, func(call *backends.Call) { call.Finish(backends.ErrDeadline) })
 	c.counters.Waiting.Store(int64(c.queue.size))
 	if c.instance != nil {
@@ -120,6 +138,7 @@ func (c *cell) onExpired() {
 			next = at
 		}
 	}
+	c.expireAt = time.Time{}
 	c.expireBy(next)
 }
 
@@ -130,7 +149,7 @@ func (c *cell) failWaiting(err error) {
 	}
 	c.counters.Waiting.Store(0)
 	for _, reply := range c.starters {
-		reply <- err
+		answer(reply, err)
 	}
 	c.starters = nil
 }

@@ -19,7 +19,8 @@ const (
 func (c *cell) perform(effect supervisor.Effect) {
 	switch e := effect.(type) {
 	case supervisor.StartInstance:
-		c.attempt = &attempt{cell: c, epoch: e.Epoch, given: make(chan struct{})}
+		c.relist = false
+		c.attempt = &attempt{cell: c, epoch: e.Epoch}
 		c.sys.tell(c.sys.starts, wantStart{c, e.Epoch})
 	case supervisor.StopInstance:
 		c.stopInstance(e)
@@ -30,13 +31,14 @@ func (c *cell) perform(effect supervisor.Effect) {
 	case supervisor.CancelTimer:
 		c.disarm(e.Kind)
 	case supervisor.ReleaseWaiting:
+		c.publish() // before the first answer, so that its reader sees the state
 		for _, reply := range c.starters {
-			reply <- nil
+			answer(reply, nil)
 		}
 		c.starters = nil
-		c.publish() // before the first answer, so that its reader sees the state
 		c.dispatch()
 	case supervisor.FailWaiting:
+		c.publish()
 		c.failWaiting(c.waitError(e))
 	case supervisor.Emit:
 		c.emit(e.Event)
@@ -75,11 +77,7 @@ func (c *cell) stopInstance(e supervisor.StopInstance) {
 		if e.Drain {
 			drain = drainGrace
 		}
-		c.sys.goes.Add(1)
-		go func() {
-			defer c.sys.goes.Done()
-			in.Stop(c.sys.killing, drain)
-		}()
+		c.sys.run("stop of server "+c.id, in.Kill, func() { in.Stop(c.sys.killing, drain) })
 		return
 	}
 	a := c.attempt
@@ -101,18 +99,17 @@ func (c *cell) probe(epoch uint64) {
 	if in == nil {
 		return
 	}
-	c.sys.goes.Add(1)
-	go func() {
-		defer c.sys.goes.Done()
+	began := time.Now()
+	tell := func(err error) { c.sys.tell(c.pid, probeAnswered{epoch, time.Since(began), err}) }
+	c.sys.run("probe of server "+c.id, tell, func() {
 		ctx, cancel := context.WithTimeout(c.sys.living, probeTimeout)
 		defer cancel()
-		began := time.Now()
 		_, err := in.Request(ctx, "ping", nil)
 		if isAnswer(err) {
 			err = nil
 		}
-		c.sys.tell(c.pid, probeAnswered{epoch, time.Since(began), err})
-	}()
+		tell(err)
+	})
 }
 
 func (c *cell) onProbe(m probeAnswered) {

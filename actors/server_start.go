@@ -3,28 +3,11 @@ package actors
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/aabb9013/hangar/backends"
 	"github.com/aabb9013/hangar/supervisor"
 )
-
-// attempt is one start attempt. It observes the instance it makes and turns
-// the instance's end into exactly one fact: startFailed while the attempt
-// runs, instanceEnded once the instance was handed over.
-type attempt struct {
-	cell   *cell
-	epoch  uint64
-	cancel context.CancelFunc // set by the actor once granted
-
-	mu     sync.Mutex
-	handed bool
-	ended  bool
-	given  chan struct{} // closed when the actor has been told of the instance
-}
-
-var _ backends.Observer = (*attempt)(nil)
 
 // onGranted begins the attempt, unless it was given up meanwhile.
 func (c *cell) onGranted(m startGranted) {
@@ -36,105 +19,42 @@ func (c *cell) onGranted(m startGranted) {
 	ctx, cancel := context.WithTimeout(c.sys.living, c.spec.StartTimeout)
 	a.cancel = cancel
 	spec := c.spec
-	c.sys.goes.Add(1)
-	go func() {
-		defer c.sys.goes.Done()
+	c.sys.run("start of server "+c.id, a.failed, func() {
 		defer cancel()
+		// However it ends, and after what it ends in was told.
 		defer c.sys.tell(c.sys.starts, startOver{c, a.epoch})
 		a.run(ctx, spec)
-	}()
-}
-
-// run starts an instance and shakes hands; it ends in one message.
-func (a *attempt) run(ctx context.Context, spec supervisor.ServerSpec) {
-	c := a.cell
-	began := time.Now()
-	backend, ok := c.sys.opts.Backends[spec.Mode]
-	if !ok {
-		a.failed(&backends.StartError{Server: c.id, Stage: backends.StageSpawn, Err: errors.Join(backends.ErrPermanent, supervisor.ErrNotBuilt)})
-		return
-	}
-	in, err := backend.Start(ctx, backends.LaunchSpec{
-		Server: c.id, Epoch: a.epoch, Command: spec.Command, Dir: spec.Dir, Env: spec.Env,
-		RunTag: c.sys.opts.RunTag, Log: &c.log, Observer: a,
 	})
-	if err != nil {
-		a.failed(err)
-		return
-	}
-	cat, err := backends.Handshake(ctx, c.id, in, c.sys.opts.Client)
-	if err == nil && a.hand(instanceStarted{a.epoch, in, cat, time.Since(began)}) {
-		return
-	}
-	if err == nil {
-		err = &backends.StartError{Server: c.id, Stage: backends.StageTools, Err: backends.ErrCrashed}
-	}
-	in.Kill(err)
-	<-in.Done()
-	a.failed(err)
-}
-
-// hand gives the instance to the actor; false if it has already ended.
-func (a *attempt) hand(m instanceStarted) bool {
-	a.mu.Lock()
-	if a.ended {
-		a.mu.Unlock()
-		return false
-	}
-	a.handed = true
-	a.mu.Unlock()
-	a.cell.sys.tell(a.cell.pid, m)
-	close(a.given)
-	return true
-}
-
-func (a *attempt) failed(err error) { a.cell.sys.tell(a.cell.pid, startFailed{a.epoch, err}) }
-
-// Ended implements backends.Observer.
-func (a *attempt) Ended(epoch uint64, exit backends.Exit) {
-	a.mu.Lock()
-	a.ended = true
-	handed := a.handed
-	a.mu.Unlock()
-	if handed {
-		<-a.given // the actor hears of the instance before it hears of its end
-		a.cell.sys.tell(a.cell.pid, instanceEnded{epoch, exit})
-	}
-}
-
-// CallsDone implements backends.Observer: the actor hears of free slots only
-// while calls wait for one.
-func (a *attempt) CallsDone(uint64, int) {
-	if a.cell.awaitsSlot.Load() && a.cell.awaitsSlot.CompareAndSwap(true, false) {
-		a.cell.sys.tell(a.cell.pid, slotFreed{})
-	}
-}
-
-// Notified implements backends.Observer.
-func (a *attempt) Notified(epoch uint64, method string, _ []byte) {
-	if method == "notifications/tools/list_changed" {
-		a.cell.sys.tell(a.cell.pid, toolListChanged{epoch})
-	}
 }
 
 func (c *cell) onStarted(m instanceStarted) {
-	if m.epoch != c.machine.Epoch || !c.machine.Live {
-		m.instance.Kill(backends.ErrClosed)
+	if c.attempt == nil || c.attempt.epoch != m.epoch {
+		if m.instance != c.instance { // told twice, after a panic
+			m.instance.Kill(backends.ErrClosed)
+		}
 		return
 	}
-	c.attempt, c.instance = nil, m.instance
+	c.instance = m.instance
+	if early := c.attempt.early; early != nil {
+		defer c.onEnded(*early)
+	}
 	if c.machine.Phase == supervisor.PhaseStopping {
 		// The stop came while the last answer of the handshake was on its way.
+		c.attempt = nil
 		c.stopInstance(supervisor.StopInstance{Epoch: m.epoch})
 		return
 	}
 	c.setCatalogue(m.catalogue)
 	c.lastSuccess = time.Now()
 	c.step(supervisor.Started{Epoch: m.epoch, Tools: len(m.catalogue.Tools), Duration: m.took})
+	c.attempt = nil // only now: until here a panic makes the attempt tell again
+	if c.relist {
+		c.onToolListChanged(m.epoch)
+	}
 }
 
 func (c *cell) onStartFailed(m startFailed) {
-	if m.epoch != c.machine.Epoch || !c.machine.Live {
+	if m.epoch != c.machine.Epoch || !c.machine.Live || c.instance != nil {
 		return
 	}
 	c.attempt = nil
@@ -155,7 +75,11 @@ func (c *cell) onEnded(m instanceEnded) {
 	if m.epoch != c.machine.Epoch || !c.machine.Live {
 		return
 	}
-	c.instance = nil
+	if a := c.attempt; a != nil && c.instance == nil {
+		a.early = &m // it overtook instanceStarted
+		return
+	}
+	c.instance, c.attempt = nil, nil
 	c.awaitsSlot.Store(false)
 	c.stale = c.catalogue != nil && !c.predefined
 	normal := m.exit.Normal()

@@ -61,44 +61,46 @@ func sameTools(a, b *backends.Catalogue) bool {
 // onToolListChanged reads the list again: one refresh at a time, however
 // often the server says so.
 func (c *cell) onToolListChanged(epoch uint64) {
-	if epoch != c.machine.Epoch || c.instance == nil {
+	if epoch != c.machine.Epoch || !c.machine.Live {
 		return
 	}
-	if c.listing {
+	if c.listing || c.instance == nil {
+		// A refresh runs, or the handshake does and may have read the list before.
 		c.relist = true
 		return
 	}
 	c.listing, c.relist = true, false
 	in, pause := c.instance, relistPause-time.Since(c.listedAt)
-	c.sys.goes.Add(1)
-	go func() {
-		defer c.sys.goes.Done()
+	tell := func(tools []backends.Tool, err error) { c.sys.tell(c.pid, toolsListed{epoch, tools, err}) }
+	c.sys.run("tools/list of server "+c.id, func(err error) { tell(nil, err) }, func() {
 		ctx, cancel := context.WithTimeout(c.sys.living, listTimeout)
 		defer cancel()
+		wait := time.NewTimer(pause)
+		defer wait.Stop()
 		select {
-		case <-time.After(pause):
+		case <-wait.C:
 		case <-in.Done():
+		case <-ctx.Done():
 		}
-		tools, err := backends.ListTools(ctx, in)
-		c.sys.tell(c.pid, toolsListed{epoch, tools, err})
-	}()
+		tell(backends.ListTools(ctx, in))
+	})
 }
 
 func (c *cell) onToolsListed(m toolsListed) {
 	c.listing, c.listedAt = false, time.Now()
-	if m.epoch != c.machine.Epoch || c.instance == nil || c.catalogue == nil {
-		return
-	}
-	if m.err != nil {
+	switch {
+	case m.epoch != c.machine.Epoch || c.instance == nil || c.catalogue == nil:
+		// An older instance's list; the new one may have changed its own meanwhile.
+	case m.err != nil:
 		c.sys.logger.Warn("tools/list failed after list_changed", "server", c.id, "err", m.err)
-	} else {
+	default:
 		cat := *c.catalogue
 		cat.Tools = m.tools
 		c.setCatalogue(&cat)
 		c.publish()
 	}
 	if c.relist {
-		c.onToolListChanged(m.epoch)
+		c.onToolListChanged(c.machine.Epoch)
 	}
 }
 

@@ -1,6 +1,8 @@
 package actors
 
 import (
+	"slices"
+
 	"github.com/asynkron/protoactor-go/actor"
 )
 
@@ -29,20 +31,28 @@ func (s *starts) receive(ctx actor.Context) {
 		s.waiting = append(s.waiting, m)
 		s.grant()
 	case startOver:
-		key := startKey(m)
-		if s.running[key] {
-			delete(s.running, key)
-		} else {
-			s.forget(key)
-		}
+		s.forget(startKey(m))
 		s.grant()
 	}
 }
 
+// panicked must not lose a slot, nor leave a server waiting for its turn.
+func (s *starts) panicked(msg any, err error) {
+	switch m := msg.(type) {
+	case wantStart:
+		s.forget(startKey(m))
+		s.sys.tell(m.cell.pid, startFailed{m.epoch, err})
+	case startOver:
+		s.forget(startKey(m))
+	}
+}
+
+// forget takes an attempt out, wherever it is.
 func (s *starts) forget(key startKey) {
+	delete(s.running, key)
 	for i, w := range s.waiting {
 		if w.cell == key.cell && w.epoch == key.epoch {
-			s.waiting = append(s.waiting[:i], s.waiting[i+1:]...)
+			s.waiting = slices.Delete(s.waiting, i, i+1)
 			return
 		}
 	}
@@ -50,18 +60,14 @@ func (s *starts) forget(key startKey) {
 
 func (s *starts) grant() {
 	for len(s.running) < s.limit && len(s.waiting) > 0 {
-		i := 0
-		for j, w := range s.waiting {
-			if w.cell.counters.Waiting.Load() > 0 {
-				i = j
-				break
-			}
-		}
+		i := max(slices.IndexFunc(s.waiting, wantStart.isUrgent), 0)
 		w := s.waiting[i]
-		s.waiting = append(s.waiting[:i], s.waiting[i+1:]...)
+		s.waiting = slices.Delete(s.waiting, i, i+1)
 		s.running[startKey(w)] = true
-		s.sys.starting.Store(int64(len(s.running)))
 		s.sys.tell(w.cell.pid, startGranted{w.epoch})
 	}
 	s.sys.starting.Store(int64(len(s.running)))
 }
+
+// isUrgent: somebody waits for this server now.
+func (m wantStart) isUrgent() bool { return m.cell.counters.Waiting.Load() > 0 }

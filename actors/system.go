@@ -56,11 +56,13 @@ type System struct {
 	logOnce  atomic.Int64 // unix s of the last complaint about that
 
 	closing atomic.Bool
+	closed  chan struct{}   // closed when Close is done
+	failure error           // of Close
 	living  context.Context // ends when the system is closed
 	die     context.CancelFunc
 	killing context.Context // ends when stops must not wait any more
 	kill    context.CancelFunc
-	goes    sync.WaitGroup // start, stop, probe and refresh goroutines
+	goes    sync.WaitGroup // goroutines that work for actors
 }
 
 // fleet is the registry's snapshot for readers; it is immutable.
@@ -78,7 +80,7 @@ func New(opts Options) (*System, error) {
 	if opts.MaxParallelStarts <= 0 {
 		opts.MaxParallelStarts = DefaultParallelStarts()
 	}
-	s := &System{opts: opts, logger: opts.Logger, callBuffer: persistence.NewCallBuffer(0)}
+	s := &System{opts: opts, logger: opts.Logger, callBuffer: persistence.NewCallBuffer(0), closed: make(chan struct{})}
 	s.living, s.die = context.WithCancel(context.Background())
 	s.killing, s.kill = context.WithCancel(context.Background())
 	s.fleet.Store(&fleet{byID: map[string]*cell{}})
@@ -93,7 +95,9 @@ func New(opts Options) (*System, error) {
 	reply := make(chan error, 1)
 	s.tell(s.registry, loadServers{restored, reply})
 	if err := <-reply; err != nil {
+		s.closing.Store(true)
 		s.abandon()
+		close(s.closed)
 		return nil, fmt.Errorf("cannot start the fleet: %w", err)
 	}
 	return s, nil
@@ -101,24 +105,34 @@ func New(opts Options) (*System, error) {
 
 func (s *System) spawnTree() {
 	log := &eventLog{sys: s, store: s.opts.Store}
-	reg := &registry{sys: s, busy: make(map[string]bool)}
+	reg := newRegistry(s)
 	st := newStarts(s, s.opts.MaxParallelStarts)
-	s.eventlog = s.engine.spawnTop("eventlog", log.receive)
-	s.starts = s.engine.spawnTop("starts", st.receive)
-	s.servers = s.engine.spawnTop("servers", s.receiveServers)
-	s.registry = s.engine.spawnTop("registry", reg.receive)
+	s.eventlog = s.engine.spawnTop("eventlog", log)
+	s.starts = s.engine.spawnTop("starts", st)
+	s.servers = s.engine.spawnTop("servers", &nursery{s})
+	s.registry = s.engine.spawnTop("registry", reg)
 }
 
-// receiveServers is the parent of every server's actor.
-func (s *System) receiveServers(ctx actor.Context) {
-	if m, ok := ctx.Message().(spawnServer); ok {
-		name := fmt.Sprintf("server/%d/%s", m.cell.seq, m.cell.id)
-		pid, err := ctx.SpawnNamed(s.engine.props(m.cell.id, m.cell.receive, onSender()), name)
-		if err != nil {
-			s.logger.Error("actor not spawned", "server", m.cell.id, "err", err)
-		}
-		m.cell.pid = pid
-		s.tell(s.registry, serverSpawned(m))
+// nursery is the parent of every server's actor.
+type nursery struct{ sys *System }
+
+func (n *nursery) receive(ctx actor.Context) {
+	m, ok := ctx.Message().(spawnServer)
+	if !ok {
+		return
+	}
+	name := fmt.Sprintf("%d/%s", m.cell.seq, m.cell.id)
+	pid, err := ctx.SpawnNamed(n.sys.engine.props(m.cell.id, m.cell, onSender()), name)
+	if err != nil {
+		err = fmt.Errorf("%w: no actor for server %q: %w", supervisor.ErrInternal, m.cell.id, err)
+	}
+	m.cell.pid = pid
+	n.sys.tell(n.sys.registry, serverSpawned{m.cell, m.then, err})
+}
+
+func (n *nursery) panicked(msg any, err error) {
+	if m, ok := msg.(spawnServer); ok {
+		n.sys.tell(n.sys.registry, serverSpawned{m.cell, m.then, err})
 	}
 }
 
@@ -184,63 +198,3 @@ func (s *System) tell(pid *actor.PID, msg any) { s.engine.root.Send(pid, msg) }
 func (s *System) jitter() float64 { return rand.Float64() }
 
 func (s *System) fleetChanged() { s.version.Add(1) }
-
-// record is the store's form of an event.
-func (s *System) record(e supervisor.Event) persistence.Event {
-	data := make(map[string]any, len(e.Data)+2)
-	for k, v := range e.Data {
-		data[k] = v
-	}
-	if e.Server != "" {
-		data["mcp_server_id"] = e.Server
-	}
-	if e.Epoch != 0 {
-		data["epoch"] = e.Epoch
-	}
-	body, err := json.Marshal(data)
-	if err != nil {
-		body = []byte(`{}`)
-		s.logger.Error("event without data", "kind", e.Kind, "err", err)
-	}
-	if e.At.IsZero() {
-		e.At = time.Now()
-	}
-	return persistence.Event{Stream: e.Server, Kind: string(e.Kind), At: e.At, Data: body}
-}
-
-// Emit sends an event about the node to the log.
-func (s *System) Emit(e supervisor.Event) { s.emit(e) }
-
-// emit sends an event to the log and tells the operator.
-func (s *System) emit(e supervisor.Event) {
-	s.logger.Log(context.Background(), eventLevel(e.Kind), string(e.Kind), "server", e.Server, "epoch", e.Epoch, "data", e.Data)
-	s.tell(s.eventlog, commit{batch: persistence.Batch{Events: []persistence.Event{s.record(e)}}})
-}
-
-func eventLevel(kind supervisor.EventKind) slog.Level {
-	switch kind {
-	case supervisor.ServerCrashed, supervisor.ServerStartFailed, supervisor.ServerDegraded, supervisor.HealthCheckFailed:
-		return slog.LevelWarn
-	case supervisor.ServerGaveUp, supervisor.ActorRestarted:
-		return slog.LevelError
-	case supervisor.HealthCheckPassed, supervisor.ServerStateChanged:
-		return slog.LevelDebug
-	}
-	return slog.LevelInfo
-}
-
-// actorFailed is told of every panic of an actor.
-func (s *System) actorFailed(id string, reason any, gaveUp bool) {
-	s.emit(supervisor.Event{Kind: supervisor.ActorRestarted, Data: map[string]any{
-		"actor": id, "reason": fmt.Sprint(reason), "gave_up": gaveUp,
-	}})
-}
-
-// callLogFailed complains at most once in ten seconds.
-func (s *System) callLogFailed(err error) {
-	now := time.Now().Unix()
-	last := s.logOnce.Load()
-	if now-last >= 10 && s.logOnce.CompareAndSwap(last, now) {
-		s.logger.Error("call records not written", "err", err)
-	}
-}

@@ -1,0 +1,103 @@
+package actors
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/aabb9013/hangar/backends"
+	"github.com/aabb9013/hangar/internal/jsonrpc"
+)
+
+// instantBackend starts instances that answer every call inside of Send.
+type instantBackend struct{}
+
+type instant struct {
+	spec backends.LaunchSpec
+	done chan struct{}
+}
+
+func (instantBackend) Start(_ context.Context, spec backends.LaunchSpec) (backends.Instance, error) {
+	return &instant{spec, make(chan struct{})}, nil
+}
+
+var (
+	instantAnswer = []byte(`{"jsonrpc":"2.0","id":1,"result":{}}` + "\n")
+	instantEnv    jsonrpc.Envelope
+)
+
+func (in *instant) Flush() {}
+func (in *instant) Send(c *backends.Call, _ bool) error {
+	c.SetAnswer(instantAnswer, &instantEnv)
+	c.Finish(nil)
+	in.spec.Observer.CallsDone(in.spec.Epoch, 1)
+	return nil
+}
+func (in *instant) Cancel(uint64, error) bool   { return false }
+func (in *instant) Expire(time.Time) time.Time  { return time.Time{} }
+func (in *instant) Notify(string, []byte) error { return nil }
+func (in *instant) InFlight() int               { return 0 }
+func (in *instant) Done() <-chan struct{}       { return in.done }
+func (in *instant) Exit() backends.Exit         { return backends.Exit{Asked: true} }
+func (in *instant) PID() int                    { return 0 }
+func (in *instant) Kill(error)                  { in.Stop(context.Background(), 0) }
+func (in *instant) Stop(context.Context, time.Duration) {
+	close(in.done)
+	in.spec.Observer.Ended(in.spec.Epoch, in.Exit())
+}
+func (in *instant) Request(_ context.Context, method string, _ []byte) ([]byte, error) {
+	if method == "initialize" {
+		return []byte(`{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"x","version":"1"}}`), nil
+	}
+	return []byte(`{"tools":[]}`), nil
+}
+
+func benchmarkedRef(tb testing.TB) (Ref, func()) {
+	sys := realSystemOf(tb, instantBackend{}, spec("a"))
+	ref, _ := sys.Ref([]byte("a"))
+	if err := doOnce(ref); err != nil {
+		tb.Fatal(err)
+	}
+	return ref, func() {
+		if err := sys.Close(context.Background()); err != nil {
+			tb.Error(err)
+		}
+	}
+}
+
+var benchLine = []byte(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{}}}` + "\n")
+
+func doOnce(ref Ref) error {
+	c := backends.NewCall()
+	c.Tool = "echo"
+	c.Line = append(c.Line, benchLine...)
+	err := ref.Do(c, time.Minute)
+	c.Release()
+	return err
+}
+
+// BenchmarkCallThroughActor is the cost of the tree alone: Do, the actor, the
+// record for the log.
+func BenchmarkCallThroughActor(b *testing.B) {
+	ref, end := benchmarkedRef(b)
+	defer end()
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := doOnce(ref); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkCallThroughActorParallel(b *testing.B) {
+	ref, end := benchmarkedRef(b)
+	defer end()
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if err := doOnce(ref); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

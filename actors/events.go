@@ -1,0 +1,72 @@
+package actors
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/aabb9013/hangar/persistence"
+	"github.com/aabb9013/hangar/supervisor"
+)
+
+// record is the store's form of an event.
+func (s *System) record(e supervisor.Event) persistence.Event {
+	data := make(map[string]any, len(e.Data)+2)
+	for k, v := range e.Data {
+		data[k] = v
+	}
+	if e.Server != "" {
+		data["mcp_server_id"] = e.Server
+	}
+	if e.Epoch != 0 {
+		data["epoch"] = e.Epoch
+	}
+	body, err := json.Marshal(data)
+	if err != nil {
+		body = []byte(`{}`)
+		s.logger.Error("event without data", "kind", e.Kind, "err", err)
+	}
+	if e.At.IsZero() {
+		e.At = time.Now()
+	}
+	return persistence.Event{Stream: e.Server, Kind: string(e.Kind), At: e.At, Data: body}
+}
+
+// Emit sends an event about the node to the log.
+func (s *System) Emit(e supervisor.Event) { s.emit(e) }
+
+// emit sends an event to the log and tells the operator.
+func (s *System) emit(e supervisor.Event) {
+	s.logger.Log(context.Background(), eventLevel(e.Kind), string(e.Kind), "server", e.Server, "epoch", e.Epoch, "data", e.Data)
+	s.tell(s.eventlog, commit{batch: persistence.Batch{Events: []persistence.Event{s.record(e)}}})
+}
+
+func eventLevel(kind supervisor.EventKind) slog.Level {
+	switch kind {
+	case supervisor.ServerCrashed, supervisor.ServerStartFailed, supervisor.ServerDegraded, supervisor.HealthCheckFailed:
+		return slog.LevelWarn
+	case supervisor.ServerGaveUp, supervisor.ActorRestarted:
+		return slog.LevelError
+	case supervisor.HealthCheckPassed, supervisor.ServerStateChanged:
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
+}
+
+// actorFailed is told of every panic of an actor.
+func (s *System) actorFailed(id string, reason any, gaveUp bool) {
+	s.emit(supervisor.Event{Kind: supervisor.ActorRestarted, Data: map[string]any{
+		"actor": id, "reason": fmt.Sprint(reason), "gave_up": gaveUp,
+	}})
+}
+
+// callLogFailed complains at most once in ten seconds.
+func (s *System) callLogFailed(err error) {
+	now := time.Now().Unix()
+	last := s.logOnce.Load()
+	if now-last >= 10 && s.logOnce.CompareAndSwap(last, now) {
+		s.logger.Error("call records not written", "err", err)
+	}
+}

@@ -1,0 +1,133 @@
+package actors
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/aabb9013/hangar/persistence"
+	"github.com/aabb9013/hangar/supervisor"
+)
+
+// commit makes a batch durable and then runs apply in this actor.
+func (r *registry) commit(batch persistence.Batch, apply func(error)) {
+	sys := r.sys
+	sys.tell(sys.eventlog, commit{batch, func(err error) {
+		sys.tell(sys.registry, changeCommitted{apply, err})
+	}})
+}
+
+func registered(spec supervisor.ServerSpec) supervisor.Event {
+	return supervisor.Event{Kind: supervisor.ServerRegistered, Server: spec.ID, Data: map[string]any{
+		"source": spec.Provenance, "mode": spec.Mode,
+	}}
+}
+
+func (r *registry) create(m createServer) {
+	id := m.spec.ID
+	known := r.sys.fleet.Load()
+	switch {
+	case known.byID[id] != nil:
+		answer(m.reply, fmt.Errorf("%w: %q; choose another id or delete it first", supervisor.ErrServerExists, id))
+		return
+	case len(known.order)+len(r.busy) >= MaxServers:
+		answer(m.reply, fmt.Errorf("%w: the node hosts %d servers, its limit", supervisor.ErrOverloaded, MaxServers))
+		return
+	}
+	r.lastSeq++
+	c := newCell(r.sys, r.lastSeq, m.spec, nil)
+	doc, err := json.Marshal(serverDoc{m.spec, c.seq})
+	if err != nil {
+		answer(m.reply, err)
+		return
+	}
+	batch := persistence.Batch{
+		Docs: []persistence.Doc{
+			{Kind: docServer, ID: id, Body: doc},
+			{Kind: docTools, ID: id}, // a list of an earlier server of this name is not this one's
+		},
+		Events: []persistence.Event{r.sys.record(registered(m.spec))},
+	}
+	r.busy[id] = true
+	r.commit(batch, func(err error) {
+		if err != nil {
+			answer(m.reply, err)
+			r.free(id)
+			return
+		}
+		r.sys.tell(r.sys.servers, spawnServer{c, func(err error) {
+			if err == nil {
+				r.publish(append(r.others(c), c))
+			}
+			answer(m.reply, err)
+			r.free(id)
+		}})
+	})
+}
+
+func (r *registry) update(m updateServer) {
+	c := r.sys.fleet.Load().byID[m.id]
+	if c == nil {
+		answer(m.reply, notFound(m.id))
+		return
+	}
+	spec := m.patch.Apply(c.durable)
+	if err := spec.Validate(); err != nil {
+		answer(m.reply, err)
+		return
+	}
+	batch := persistence.Batch{Events: []persistence.Event{r.sys.record(supervisor.Event{
+		Kind: supervisor.ServerUpdated, Server: m.id, Data: map[string]any{"source": "api"},
+	})}}
+	if spec.Provenance == supervisor.FromAPI {
+		doc, err := json.Marshal(serverDoc{spec, c.seq})
+		if err != nil {
+			answer(m.reply, err)
+			return
+		}
+		batch.Docs = []persistence.Doc{{Kind: docServer, ID: m.id, Body: doc}}
+	}
+	r.busy[m.id] = true
+	r.commit(batch, func(err error) {
+		if err == nil {
+			c.durable = spec
+			r.sys.tell(c.pid, changeSpec{spec, m.reply})
+		} else {
+			answer(m.reply, err)
+		}
+		r.free(m.id)
+	})
+}
+
+func (r *registry) delete(m deleteServer) {
+	c := r.sys.fleet.Load().byID[m.id]
+	if c == nil {
+		answer(m.reply, notFound(m.id))
+		return
+	}
+	batch := persistence.Batch{
+		Docs: []persistence.Doc{{Kind: docServer, ID: m.id}, {Kind: docTools, ID: m.id}},
+		Events: []persistence.Event{r.sys.record(supervisor.Event{
+			Kind: supervisor.ServerDeregistered, Server: m.id, Data: map[string]any{"source": "api"},
+		})},
+	}
+	r.busy[m.id] = true
+	r.commit(batch, func(err error) {
+		if err != nil {
+			answer(m.reply, err)
+			r.free(m.id)
+			return
+		}
+		r.publish(r.others(c))
+		r.leaving[c] = func() {
+			answer(m.reply, nil)
+			r.free(m.id)
+		}
+		c.leaving.Store(true)
+		r.sys.tell(c.pid, retireServer{"deleted"})
+		select {
+		case <-c.gone: // its actor was given up before
+			r.left(c)
+		default:
+		}
+	})
+}
