@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -345,4 +346,16 @@ func (f *Front) ask(t testing.TB, s *session, body string) []byte {
 		t.Fatalf("%s: %v", body, err)
 	}
 	return f.request(nil, s, []byte(body), &env, nil)
+}
+
+// logger writes into b.
+func logger(b io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(b, nil)) }
+
+func scanned(t testing.TB, body string) *jsonrpc.Envelope {
+	t.Helper()
+	var env jsonrpc.Envelope
+	if err := jsonrpc.Scan([]byte(body), jsonrpc.Limits{}, &env); err != nil {
+		t.Fatalf("%s: %v", body, err)
+	}
+	return &env
 }
