@@ -359,3 +359,16 @@ func scanned(t testing.TB, body string) *jsonrpc.Envelope {
 	}
 	return &env
 }
+
+// fuse is a fleet whose version panics when told to.
+type fuse struct {
+	*fleet
+	burning atomic.Bool
+}
+
+func (f *fuse) FleetVersion() uint64 {
+	if f.burning.Load() {
+		panic("ouch")
+	}
+	return f.fleet.FleetVersion()
+}
