@@ -104,9 +104,17 @@ func (f *Front) callOnce(ctx context.Context, s *session, call batchCall) (resul
 	c.Line = appendCallLine(c.Line[:0], c.ID, call.tool, call.arguments)
 	c.Tool, c.Session = call.tool, s.key
 	id := c.ID
-	stop := context.AfterFunc(ctx, func() { target.Cancel(id, context.Cause(ctx)) })
+	finished := make(chan struct{})
+	defer close(finished)
+	defer context.AfterFunc(ctx, func() {
+		target.Cancel(id, context.Cause(ctx))
+		select {
+		case <-finished:
+		case <-time.After(cancelAgain):
+			target.Cancel(id, context.Cause(ctx))
+		}
+	})()
 	err = target.Do(c, left)
-	stop()
 	if err != nil {
 		if releasable(err) {
 			c.Release()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -154,7 +155,7 @@ func (f *Front) parseBatchCall(i int, item json.RawMessage) (c batchCall, faults
 	a, err := toolArgs(item, "mcp_server", "tool", "arguments", "timeout")
 	if err != nil {
 		answer, _, _ := describeError(err)
-		fault("", answer.message)
+		fault("", strings.Replace(answer.message, "arguments", "the call", 1))
 		return c, faults
 	}
 	c.server, c.tool = a.required("mcp_server"), a.required("tool")

@@ -23,6 +23,9 @@ const (
 	minSessionIdle = time.Minute
 	// maxSessionCalls bounds the requests one session may have in flight.
 	maxSessionCalls = 1000
+	// cancelAgain is when a cancellation is repeated: one that overtakes its
+	// call on the way to the server finds nothing there.
+	cancelAgain = 100 * time.Millisecond
 )
 
 var errSessionsFull = errors.New("too many sessions")
@@ -129,7 +132,17 @@ func (s *session) cancel(id callID) {
 		s.calls[id] = f
 	}
 	s.mu.Unlock()
-	f.cancel(errCancelled)
+	if f.cancel(errCancelled); f.target == nil {
+		return
+	}
+	time.AfterFunc(cancelAgain, func() {
+		s.mu.Lock()
+		again, ok := s.calls[id]
+		s.mu.Unlock()
+		if ok && again.target != nil && again.id == f.id {
+			f.cancel(errCancelled)
+		}
+	})
 }
 
 // cancelAll ends every request that is in flight.
