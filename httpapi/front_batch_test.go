@@ -349,22 +349,27 @@ func TestRetriesEnd(t *testing.T) {
 }
 
 func TestBatchResultsAreBounded(t *testing.T) {
-	fl := newFleet(ready("s", `{"name":"t"}`))
-	size := maxCallResult
-	fl.servers["s"].do = func(c *backends.Call, _ time.Duration) error {
-		return result(c, `"`+strings.Repeat("x", size-2)+`"`)
-	}
-	f := NewFront(FrontOptions{Runtime: fl})
-	answer := runBatch(t, f, `,"max_concurrency":1`, repeat(5, item("s", "t", "{}"))...)
-	for i, r := range answer.Results {
-		if kept := i < maxBatchResults/maxCallResult; !r.Success || r.Truncated == kept || (len(r.Result) == size) != kept ||
-			!kept && (r.Reason != "batch_too_large" || r.Size != size) {
+	b := &batch{}
+	large := json.RawMessage(strings.Repeat("x", maxCallResult))
+	for i := range 5 {
+		var r batchResult
+		b.keep(&r, large)
+		if kept := i < maxBatchResults/maxCallResult; r.Truncated == kept || (r.Result != nil) != kept ||
+			!kept && (r.Reason != "batch_too_large" || r.Size != maxCallResult) {
 			t.Errorf("result %d: %d bytes, %s %d", i, len(r.Result), r.Reason, r.Size)
 		}
 	}
-	size++
-	r := runBatch(t, f, ``, item("s", "t", "{}")).Results[0]
-	if !r.Success || !r.Truncated || r.Reason != "result_too_large" || r.Size != size || string(r.Result) != "null" {
+	var r batchResult
+	if b.keep(&r, json.RawMessage("{}")); r.Truncated || string(r.Result) != "{}" {
+		t.Error("a small result still has room")
+	}
+
+	fl := newFleet(ready("s", `{"name":"t"}`))
+	fl.servers["s"].do = func(c *backends.Call, _ time.Duration) error {
+		return result(c, `"`+string(large)+`"`)
+	}
+	r = runBatch(t, NewFront(FrontOptions{Runtime: fl}), ``, item("s", "t", "{}")).Results[0]
+	if !r.Success || !r.Truncated || r.Reason != "result_too_large" || r.Size != maxCallResult+2 || string(r.Result) != "null" {
 		t.Errorf("got %d bytes, %+v", len(r.Result), r.Reason)
 	}
 }
