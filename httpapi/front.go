@@ -221,7 +221,7 @@ func (f *Front) callFailed(dst []byte, s *session, id []byte, err error) []byte 
 }
 
 // rpcCodes is the one table from the errors of calls to codes; the first match
-// wins. A test walks all sentinels of supervisor and backends.
+// wins. What calls cannot meet, as ErrServerExists and ErrInvalidSpec, has none.
 var rpcCodes = []struct {
 	target error
 	code   int
@@ -237,7 +237,6 @@ var rpcCodes = []struct {
 	{supervisor.ErrStartFailed, codeNotStarted},
 	{supervisor.ErrStopped, codeNotStarted},
 	{supervisor.ErrNotBuilt, codeNotStarted},
-	{supervisor.ErrInvalidSpec, codeNotStarted},
 	{supervisor.ErrOverloaded, codeOverloaded},
 	{supervisor.ErrClosing, codeClosing},
 	{supervisor.ErrReadOnly, codeClosing},
