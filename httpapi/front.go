@@ -1,10 +1,15 @@
 package httpapi
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/aabb9013/hangar/backends"
@@ -66,6 +71,12 @@ type Front struct {
 	list     toolList
 	batches  batchLimits
 	tools    map[string]hangarTool
+
+	// Set from the constants, shorter in tests.
+	ping, pause, patience, grace time.Duration
+
+	closeOnce sync.Once
+	closing   chan struct{}
 }
 
 // NewFront returns the front of a runtime.
@@ -87,32 +98,69 @@ func NewFront(opts FrontOptions) *Front {
 		limits:   jsonrpc.Limits{MaxBytes: opts.MaxMessage},
 		sessions: newSessions(opts.Now),
 		batches:  newBatchLimits(opts.BatchConcurrency, opts.ServerConcurrency),
+		ping:     streamPing, pause: listChangedPause, patience: streamWrite, grace: shutdownGrace,
+		closing: make(chan struct{}),
 	}
 	f.tools = f.hangarTools()
 	f.list.front = f
 	return f
 }
 
-// Close ends every session, so that open streams end too.
-func (f *Front) Close() { f.sessions.closeAll() }
+// Close ends every session, so that open streams end too, and opens no more.
+// Calls under way go on: the runtime drains them. It may be called twice.
+func (f *Front) Close() {
+	f.closeOnce.Do(func() { close(f.closing) })
+	f.sessions.closeAll()
+}
 
 // request answers one request of a session, initialize excepted: it appends
 // a whole JSON-RPC response to dst. progress, if not nil, gets raw progress
 // notifications with the client's own token, during the call.
 func (f *Front) request(dst []byte, s *session, raw []byte, env *jsonrpc.Envelope, progress func([]byte)) []byte {
 	id := env.ID.Of(raw)
+	key := clientID(id)
+	if err := s.begin(key); err != nil {
+		return f.callFailed(dst, s, id, err)
+	}
+	return f.begun(dst, s, key, raw, env, progress)
+}
+
+// begun answers a request that was noted as begun, and ends it. A panic
+// becomes an error answer: there are callers without anyone else to recover.
+func (f *Front) begun(dst []byte, s *session, key callID, raw []byte, env *jsonrpc.Envelope, progress func([]byte)) (answer []byte) {
+	id := env.ID.Of(raw)
+	defer func() {
+		s.end(key)
+		if cause := recover(); cause != nil {
+			f.panicked(cause)
+			// The memory behind dst may have been handed on.
+			answer = jsonrpc.AppendError(bytes.Clone(dst), id, codeInternal, internalError)
+		}
+	}()
 	method, _ := jsonrpc.Unquote(env.Method.Of(raw))
 	switch string(method) {
 	case "tools/call":
-		return f.call(dst, s, raw, env, progress)
+		return f.call(dst, s, key, raw, env, progress)
 	case "tools/list":
-		return f.listTools(dst, raw, env)
+		return f.listTools(dst, s, raw, env)
 	case "ping":
 		return appendResult(dst, id, []byte("{}"))
 	case "initialize":
 		return jsonrpc.AppendError(dst, id, codeInvalidRequest, "the session is already initialized")
 	}
 	return jsonrpc.AppendError(dst, id, codeUnknownMethod, "method not found: "+cleanText(string(method), 100))
+}
+
+const internalError = "internal error, see the runtime's log"
+
+func (f *Front) panicked(cause any) {
+	f.log.Error("panic in the MCP front", "err", fmt.Sprint(cause), "stack", string(debug.Stack()))
+}
+
+// isInitialize compares the decoded method: a string may have escapes.
+func isInitialize(raw []byte, env *jsonrpc.Envelope) bool {
+	method, _ := jsonrpc.Unquote(env.Method.Of(raw))
+	return env.Kind == jsonrpc.Request && string(method) == "initialize"
 }
 
 // notify takes a notification of a session.
@@ -144,7 +192,7 @@ func (f *Front) initialize(dst, raw []byte, env *jsonrpc.Envelope) (answer []byt
 		"instructions":    frontInstructions,
 	})
 	if err != nil {
-		return jsonrpc.AppendError(dst, id, codeInternal, "internal error"), "", false
+		return jsonrpc.AppendError(dst, id, codeInternal, internalError), "", false
 	}
 	return appendResult(dst, id, result), version, true
 }
@@ -160,28 +208,66 @@ func appendResult(dst, id, result []byte) []byte {
 	return append(dst, '}')
 }
 
-// rpcError is the JSON-RPC form of a failed call.
-func rpcError(err error) (code int, message string) {
-	message = messageOf(err)
-	switch {
-	case errors.Is(err, errCancelledByMC):
-		return codeCancelled, message
-	case errors.Is(err, supervisor.ErrServerNotFound), errors.Is(err, supervisor.ErrToolNotFound):
-		return codeInvalidParams, message
-	case errors.Is(err, supervisor.ErrCallTimeout):
-		return codeTimeout, message
-	case errors.Is(err, backends.ErrCrashed), errors.Is(err, backends.ErrProtocol):
-		return codeCrashed, message
-	case errors.Is(err, supervisor.ErrStartFailed), errors.Is(err, supervisor.ErrCannotStart), errors.Is(err, supervisor.ErrStopped):
-		return codeNotStarted, message
-	case errors.Is(err, supervisor.ErrOverloaded), errors.Is(err, errSessionBusy):
-		return codeOverloaded, message
-	case errors.Is(err, supervisor.ErrClosing):
-		return codeClosing, message
-	case errors.Is(err, errDuplicateID):
-		return codeInvalidRequest, message
+// callFailed answers a request that ended in an error.
+func (f *Front) callFailed(dst []byte, s *session, id []byte, err error) []byte {
+	if s.quiet && errors.Is(err, errCancelled) {
+		return dst
 	}
-	return codeInternal, "internal error, see the runtime's log"
+	code, message, known := rpcError(err)
+	if !known {
+		f.log.Error("call failed for an unknown reason", "err", err)
+	}
+	return jsonrpc.AppendError(dst, id, code, message)
+}
+
+// rpcCodes is the one table from the errors of calls to codes; the first match
+// wins. What calls cannot meet, as ErrServerExists and ErrInvalidSpec, has none.
+var rpcCodes = []struct {
+	target error
+	code   int
+}{
+	{errCancelled, codeCancelled},
+	{errDuplicateID, codeInvalidRequest},
+	{errSessionBusy, codeOverloaded},
+
+	{supervisor.ErrServerNotFound, codeInvalidParams},
+	{supervisor.ErrToolNotFound, codeInvalidParams},
+	{supervisor.ErrCallTimeout, codeTimeout},
+	{supervisor.ErrCannotStart, codeNotStarted},
+	{supervisor.ErrStartFailed, codeNotStarted},
+	{supervisor.ErrStopped, codeNotStarted},
+	{supervisor.ErrNotBuilt, codeNotStarted},
+	{supervisor.ErrOverloaded, codeOverloaded},
+	{supervisor.ErrClosing, codeClosing},
+	{supervisor.ErrReadOnly, codeClosing},
+
+	{backends.ErrCrashed, codeCrashed},
+	{backends.ErrDeadline, codeTimeout},
+	{backends.ErrBusy, codeOverloaded},
+	{backends.ErrPermanent, codeNotStarted},
+	{backends.ErrResource, codeNotStarted},
+	{backends.ErrProtocol, codeCrashed},
+	{backends.ErrClosed, codeCrashed},
+	{backends.ErrMessageTooLarge, codeCrashed},
+	{backends.ErrStdinStalled, codeCrashed},
+	{backends.ErrStdinClosed, codeCrashed},
+	{backends.ErrStdoutClosed, codeCrashed},
+	{backends.ErrUnresponsive, codeCrashed},
+	{context.DeadlineExceeded, codeTimeout},
+	{context.Canceled, codeClosing},
+}
+
+// rpcError is the JSON-RPC form of a failed call; when the table has no row
+// for it the client learns nothing but that.
+func rpcError(err error) (code int, message string, known bool) {
+	if !errors.Is(err, supervisor.ErrInternal) {
+		for _, row := range rpcCodes {
+			if errors.Is(err, row.target) {
+				return row.code, messageOf(err), true
+			}
+		}
+	}
+	return codeInternal, internalError, false
 }
 
 // scanError is the JSON-RPC form of a message that is none.

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -27,44 +28,56 @@ type toolList struct {
 	mu      sync.Mutex
 	version uint64
 	made    bool
-	tools   [][]byte                         // raw tool objects
-	renamed map[*backends.Catalogue][][]byte // tools by server, under their new names
+	tools   [][]byte              // raw tool objects
+	renamed map[listedBy][][]byte // tools by server, under their new names
+}
+
+// listedBy is whose tools were renamed: servers may share a catalogue.
+type listedBy struct {
+	server    string
+	catalogue *backends.Catalogue
 }
 
 // current returns the tools of the fleet and the version they are of.
 func (l *toolList) current() (tools [][]byte, version uint64) {
-	version = l.front.runtime.FleetVersion()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	// Read before the views: they may be newer than it, never older.
+	version = l.front.runtime.FleetVersion()
 	if l.made && l.version == version {
 		return l.tools, version
 	}
 	views := l.front.runtime.Views()
-	tools = append([][]byte(nil), l.front.hangarToolObjects()...)
-	renamed := make(map[*backends.Catalogue][][]byte, len(views))
+	tools = l.front.hangarToolObjects()
+	renamed := make(map[listedBy][][]byte, len(views))
 	for _, v := range views {
 		if v.Catalogue == nil {
 			continue
 		}
-		own, ok := l.renamed[v.Catalogue]
+		by := listedBy{v.Spec.ID, v.Catalogue}
+		own, ok := l.renamed[by]
 		if !ok {
 			own = renameTools(v.Spec.ID, v.Catalogue.Tools)
 		}
-		renamed[v.Catalogue] = own
+		renamed[by] = own
 		tools = append(tools, own...)
 	}
 	l.tools, l.version, l.made, l.renamed = tools, version, true, renamed
 	return tools, version
 }
 
+// renameTools leaves out what a client could not call by its name: names that
+// MCP does not allow, and all but the first of equal ones.
 func renameTools(server string, tools []backends.Tool) [][]byte {
-	var out [][]byte
+	out := make([][]byte, 0, len(tools))
+	seen := make(map[string]bool, len(tools))
 	for _, t := range tools {
 		name := server + separator + t.Name
-		if len(name) > maxToolName || !validToolName(name) {
+		if t.Name == "" || len(name) > maxToolName || !validToolName(name) || seen[name] {
 			continue
 		}
 		if raw, err := renameTool(t.Raw, name); err == nil {
+			seen[name] = true
 			out = append(out, raw)
 		}
 	}
@@ -79,12 +92,17 @@ func validToolName(name string) bool {
 }
 
 // renameTool replaces the value of the top-level name in a tool object and
-// keeps every other byte.
+// keeps every other byte. Parsers differ in which of two equal keys they take,
+// so that all of them are replaced.
 func renameTool(raw []byte, name string) ([]byte, error) {
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	if _, err := dec.Token(); err != nil {
-		return nil, err
+	if !json.Valid(raw) {
+		return nil, errors.New("a tool that is no JSON")
 	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	if start, err := dec.Token(); err != nil || start != json.Delim('{') {
+		return nil, errors.New("a tool that is no object")
+	}
+	out, done := make([]byte, 0, len(raw)+len(name)), 0
 	for dec.More() {
 		key, err := dec.Token()
 		if err != nil {
@@ -94,21 +112,22 @@ func renameTool(raw []byte, name string) ([]byte, error) {
 		if err := dec.Decode(&value); err != nil {
 			return nil, err
 		}
-		if key != "name" {
-			continue
+		if key == "name" {
+			end := int(dec.InputOffset())
+			out = append(out, raw[done:end-len(value)]...)
+			out = jsonrpc.AppendString(out, []byte(name))
+			done = end
 		}
-		end := int(dec.InputOffset())
-		out := make([]byte, 0, len(raw)+len(name))
-		out = append(out, raw[:end-len(value)]...)
-		out = jsonrpc.AppendString(out, []byte(name))
-		return append(out, raw[end:]...), nil
 	}
-	return nil, fmt.Errorf("a tool without a name")
+	if done == 0 {
+		return nil, errors.New("a tool without a name")
+	}
+	return append(out, raw[done:]...), nil
 }
 
 // listTools answers tools/list. Its cursor names the version of the list and
 // an offset; a cursor of an old version is refused, as MCP advises.
-func (f *Front) listTools(dst, raw []byte, env *jsonrpc.Envelope) []byte {
+func (f *Front) listTools(dst []byte, s *session, raw []byte, env *jsonrpc.Envelope) []byte {
 	id := env.ID.Of(raw)
 	tools, version := f.list.current()
 	from, ok := 0, true
@@ -117,6 +136,9 @@ func (f *Front) listTools(dst, raw []byte, env *jsonrpc.Envelope) []byte {
 	}
 	if !ok {
 		return jsonrpc.AppendError(dst, id, codeInvalidParams, "the cursor is not, or no longer, valid: list again from the start")
+	}
+	if from == 0 {
+		s.told.Store(version)
 	}
 	to := min(from+toolsPage, len(tools))
 	dst = append(dst, `{"jsonrpc":"2.0","id":`...)

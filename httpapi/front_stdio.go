@@ -12,28 +12,39 @@ import (
 
 	"github.com/aabb9013/hangar/backends"
 	"github.com/aabb9013/hangar/internal/jsonrpc"
+	"github.com/aabb9013/hangar/supervisor"
 )
 
-// maxStdioCalls bounds the requests of a stdio client that run at once; the
-// next one waits unread in the pipe.
-const maxStdioCalls = 256
+// maxStdioRequests bounds the requests of a stdio client that run at once; the
+// next one waits unread in the pipe. It is above maxSessionCalls, so that calls
+// alone never keep a cancellation from being read.
+const maxStdioRequests = maxSessionCalls + 24
+
+// stdioSession is the fair-queueing key of the one stdio client.
+const stdioSession = 1 << 62
 
 // stdio is one client on stdin and stdout.
 type stdio struct {
 	front   *Front
 	session *session // nil before initialize
-	mu      sync.Mutex
-	out     io.Writer
-	err     error // of the first failed write
 	slots   chan struct{}
 	calls   sync.WaitGroup
+
+	mu     sync.Mutex
+	out    io.Writer
+	err    error         // of the first failed write
+	failed chan struct{} // closed by it
 }
 
 // ServeStdio serves one client over a pair of streams, one message per line,
-// until in ends, ctx is done or out fails. Only JSON-RPC goes to out. The
-// read of in is not interrupted when ctx ends: the caller closes it.
+// until in ends, ctx is done or out fails. Only JSON-RPC goes to out. Requests
+// under way finish before it returns; when ctx is done they get a bounded time,
+// and when out fails they are cancelled. The read of in is not interrupted when
+// ctx ends: the caller closes it.
 func (f *Front) ServeStdio(ctx context.Context, in io.Reader, out io.Writer) error {
-	c := &stdio{front: f, out: out, slots: make(chan struct{}, maxStdioCalls)}
+	reading, stopReading := context.WithCancel(ctx)
+	defer stopReading()
+	c := &stdio{front: f, out: out, slots: make(chan struct{}, maxStdioRequests), failed: make(chan struct{})}
 	limit := f.opts.MaxMessage
 	if limit <= 0 {
 		limit = backends.DefaultMaxMessage
@@ -42,47 +53,69 @@ func (f *Front) ServeStdio(ctx context.Context, in io.Reader, out io.Writer) err
 	readErr := make(chan error, 1)
 	go func() {
 		defer close(lines)
-		readErr <- readLines(ctx, bufio.NewReaderSize(in, 64<<10), limit, lines)
+		readErr <- readLines(reading, bufio.NewReaderSize(in, 64<<10), limit, lines)
 	}()
-	defer c.calls.Wait()
-	seen := f.runtime.FleetVersion()
-	tick := time.NewTicker(listChangedPause)
+	tick := time.NewTicker(f.pause)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
+			c.drain()
 			return nil
+		case <-c.failed:
+			return c.giveUp()
 		case <-tick.C:
-			if version := f.runtime.FleetVersion(); version != seen && c.session != nil {
-				seen = version
-				c.write([]byte(listChanged))
-			}
+			c.news()
 		case line, ok := <-lines:
-			if !ok {
-				return <-readErr
+			if ok {
+				c.take(ctx, line)
+				continue
 			}
-			c.take(line)
-			if err := c.failed(); err != nil {
-				return fmt.Errorf("cannot write to the client: %w", err)
+			c.calls.Wait()
+			if c.err != nil {
+				return c.giveUp()
 			}
+			return <-readErr
 		}
 	}
 }
 
-// readLines sends each line on; one over the limit ends the stream, since
-// what follows cannot be told apart from its rest.
+// drain waits a bounded time for the requests under way.
+func (c *stdio) drain() {
+	if c.session == nil {
+		return // and so there are none
+	}
+	timer := time.AfterFunc(c.front.grace, func() { c.session.cancelAll(supervisor.ErrClosing) })
+	defer timer.Stop()
+	c.calls.Wait()
+}
+
+// giveUp ends the requests of a client that hears nothing any more.
+func (c *stdio) giveUp() error {
+	if c.session != nil {
+		c.session.cancelAll(errCancelled)
+	}
+	c.calls.Wait()
+	return fmt.Errorf("cannot write to the client: %w", c.err)
+}
+
+// readLines sends each line on. Of one over the limit only the limit is kept,
+// which is enough for the scan to refuse it.
 func readLines(ctx context.Context, r *bufio.Reader, limit int, lines chan<- []byte) error {
 	var line []byte
 	for {
 		part, err := r.ReadSlice('\n')
-		line = append(line, part...)
-		if len(line) > limit+1 {
-			return fmt.Errorf("a message is over the limit of %d bytes", limit)
+		part = bytes.TrimSuffix(part, []byte("\n"))
+		if room := limit + 1 - len(line); room > 0 {
+			line = append(line, part[:min(len(part), room)]...)
 		}
 		if errors.Is(err, bufio.ErrBufferFull) {
 			continue
 		}
-		if len(bytes.TrimSpace(line)) > 0 {
+		if len(line) <= limit {
+			line = bytes.TrimSpace(line)
+		}
+		if len(line) > 0 {
 			select {
 			case lines <- line:
 			case <-ctx.Done():
@@ -90,7 +123,6 @@ func readLines(ctx context.Context, r *bufio.Reader, limit int, lines chan<- []b
 			}
 			line = nil
 		}
-		line = line[:0]
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -101,47 +133,77 @@ func readLines(ctx context.Context, r *bufio.Reader, limit int, lines chan<- []b
 }
 
 // take handles one message; requests run beside each other.
-func (c *stdio) take(raw []byte) {
+func (c *stdio) take(ctx context.Context, raw []byte) {
 	var env jsonrpc.Envelope
 	if err := jsonrpc.Scan(raw, c.front.limits, &env); err != nil {
 		code, message := scanError(err)
 		c.write(jsonrpc.AppendError(nil, env.ID.Of(raw), code, message))
 		return
 	}
-	method, _ := jsonrpc.Unquote(env.Method.Of(raw))
-	switch {
-	case env.Kind == jsonrpc.Request && string(method) == "initialize":
-		answer, version, ok := c.front.initialize(nil, raw, &env)
-		if ok {
-			c.session = &session{version: version, key: stdioSession}
+	defer func() {
+		if cause := recover(); cause != nil {
+			c.front.panicked(cause)
+			if env.Kind == jsonrpc.Request {
+				c.write(jsonrpc.AppendError(nil, env.ID.Of(raw), codeInternal, internalError))
+			}
 		}
-		c.write(answer)
+	}()
+	switch {
 	case env.Kind == jsonrpc.Request && c.session == nil:
-		c.write(jsonrpc.AppendError(nil, env.ID.Of(raw), codeInvalidRequest, "send initialize first"))
+		c.greet(raw, &env)
 	case env.Kind == jsonrpc.Request:
-		c.answer(raw, env)
+		c.answer(ctx, raw, env)
 	case env.Kind == jsonrpc.Notification && c.session != nil:
 		c.front.notify(c.session, raw, &env)
 	}
 }
 
-// stdioSession is the fair-queueing key of the one stdio client.
-const stdioSession = 1 << 62
+// greet answers what comes before the session: initialize, or a ping.
+func (c *stdio) greet(raw []byte, env *jsonrpc.Envelope) {
+	id := env.ID.Of(raw)
+	if !isInitialize(raw, env) {
+		if method, _ := jsonrpc.Unquote(env.Method.Of(raw)); string(method) == "ping" {
+			c.write(appendResult(nil, id, []byte("{}")))
+			return
+		}
+		c.write(jsonrpc.AppendError(nil, id, codeInvalidRequest, "send initialize first"))
+		return
+	}
+	told := c.front.runtime.FleetVersion()
+	answer, version, ok := c.front.initialize(nil, raw, env)
+	if ok {
+		c.session = &session{version: version, key: stdioSession, quiet: true}
+		c.session.told.Store(told)
+	}
+	c.write(answer)
+}
 
-func (c *stdio) answer(raw []byte, env jsonrpc.Envelope) {
-	c.slots <- struct{}{}
-	s := c.session
+// answer runs one request. It is noted before the next line is read, which may
+// cancel it.
+func (c *stdio) answer(ctx context.Context, raw []byte, env jsonrpc.Envelope) {
+	select {
+	case c.slots <- struct{}{}:
+	case <-c.failed:
+		return
+	case <-ctx.Done():
+		return
+	}
+	s, id := c.session, env.ID.Of(raw)
+	key := clientID(id)
+	if err := s.begin(key); err != nil {
+		<-c.slots
+		c.write(c.front.callFailed(nil, s, id, err))
+		return
+	}
 	c.calls.Go(func() {
 		defer func() { <-c.slots }()
 		var progress func([]byte)
-		pumped := func() {}
+		written := func() {}
 		if env.ProgressToken.Present() {
-			progress, pumped = c.pump()
+			progress, written = c.pump()
 		}
-		answer := c.front.contained(func() []byte {
-			return c.front.request(nil, s, raw, &env, progress)
-		}, env.ID.Of(raw))
-		pumped()
+		answer := c.front.begun(nil, s, key, raw, &env, progress)
+		written()
 		c.write(answer)
 	})
 }
@@ -179,22 +241,28 @@ func (c *stdio) pump() (report func([]byte), finish func()) {
 	return report, finish
 }
 
-// write sends one message as one line.
-func (c *stdio) write(message []byte) {
-	line := make([]byte, 0, len(message)+1)
-	for part := range bytes.Lines(message) {
-		line = append(line, bytes.TrimRight(part, "\r\n")...)
+// news tells the client of changed tools, unless it has listed them since.
+func (c *stdio) news() {
+	if c.session == nil {
+		return
 	}
-	line = append(line, '\n')
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err == nil {
-		_, c.err = c.out.Write(line)
+	if message := c.front.news(c.session); message != nil {
+		c.write(message)
 	}
 }
 
-func (c *stdio) failed() error {
+// write sends one message as one line.
+func (c *stdio) write(message []byte) {
+	if len(message) == 0 {
+		return // of a cancelled request
+	}
+	line := append(appendLine(make([]byte, 0, len(message)+1), message), '\n')
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.err
+	if c.err != nil {
+		return
+	}
+	if _, c.err = c.out.Write(line); c.err != nil {
+		close(c.failed)
+	}
 }

@@ -1,9 +1,13 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/aabb9013/hangar/internal/jsonrpc"
@@ -17,7 +21,8 @@ type hangarTool struct {
 	name, description string
 	schema            string // JSON Schema of the arguments
 	readOnly          bool
-	handle            func(ctx context.Context, s *session, args json.RawMessage) (any, error)
+	// handle ends early when ctx does, which is when the client cancels.
+	handle func(ctx context.Context, s *session, args json.RawMessage) (any, error)
 }
 
 const serverArgSchema = `{"type":"object","properties":{"mcp_server":{"type":"string","description":"id of the server"}},"required":["mcp_server"],"additionalProperties":false}`
@@ -71,47 +76,63 @@ func (f *Front) hangarToolObjects() [][]byte {
 const hangarTimeout = 120 * time.Second
 
 // callHangar runs one of the front's own tools.
-func (f *Front) callHangar(dst []byte, s *session, tool hangarTool, raw []byte, env *jsonrpc.Envelope) []byte {
-	args := env.Arguments.Of(raw)
-	if args == nil {
+func (f *Front) callHangar(dst []byte, s *session, key callID, tool hangarTool, raw []byte, env *jsonrpc.Envelope) []byte {
+	id := env.ID.Of(raw)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	if !s.attach(key, flight{stop: cancel}) {
+		return f.callFailed(dst, s, id, errCancelled)
+	}
+	args := bytes.Clone(env.Arguments.Of(raw))
+	if args == nil || string(args) == "null" {
 		args = []byte("{}")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), hangarTimeout)
-	defer cancel()
-	result, err := tool.handle(ctx, s, append(json.RawMessage(nil), args...))
-	isError := err != nil
+	result, err := tool.handle(ctx, s, args)
+	if err != nil && errors.Is(context.Cause(ctx), errCancelled) {
+		return f.callFailed(dst, s, id, errCancelled)
+	}
 	if err != nil {
 		answer, _, known := describeError(err)
 		if !known {
 			f.log.Error("tool failed for an unknown reason", "tool", tool.name, "err", err)
 		}
-		result = map[string]any{"error": answer.message, "type": answer.name, "details": map[string]any{}}
+		details := map[string]any{}
+		for _, field := range answer.extra {
+			details[field.name] = field.value
+		}
+		result = map[string]any{"error": answer.message, "type": answer.name, "details": details}
 	}
-	body, err := toolResult(result, isError)
-	if err != nil {
-		return jsonrpc.AppendError(dst, env.ID.Of(raw), codeInternal, "internal error")
+	body, encodeErr := toolResult(result, err != nil)
+	if encodeErr != nil {
+		return f.callFailed(dst, s, id, fmt.Errorf("cannot encode the result of %s: %w", tool.name, encodeErr))
 	}
-	return appendResult(dst, env.ID.Of(raw), body)
+	return appendResult(dst, id, body)
 }
 
 // toolResult is the tools/call result of a structured value: as text for old
 // clients, as structuredContent for new ones.
 func toolResult(value any, isError bool) ([]byte, error) {
-	text, err := json.Marshal(value)
+	text, err := encodeJSON(value)
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(map[string]any{
-		"content":           []any{map[string]any{"type": "text", "text": string(text)}},
-		"structuredContent": json.RawMessage(text),
-		"isError":           isError,
-	})
+	out := make([]byte, 0, 2*len(text)+len(text)/4+100)
+	out = append(out, `{"content":[{"type":"text","text":`...)
+	out = jsonrpc.AppendString(out, text)
+	out = append(out, `}],"structuredContent":`...)
+	out = append(out, text...)
+	out = append(out, `,"isError":`...)
+	return append(strconv.AppendBool(out, isError), '}'), nil
 }
 
 // toolArgs reads a tool's arguments strictly; wrong ones become an isError
 // result, as MCP wants it (SEP-1303).
 func toolArgs(args json.RawMessage, known ...string) (*fields, error) {
 	o, err := decodeObject(args)
+	var fault *apiError
+	if errors.As(err, &fault) {
+		return nil, badRequest("%s", strings.Replace(fault.message, "the body", "arguments", 1))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -160,10 +181,16 @@ func (f *Front) hangarStart(ctx context.Context, _ *session, args json.RawMessag
 	if err != nil {
 		return nil, err
 	}
-	if v, err = f.runtime.StartServer(ctx, v.Spec.ID); err != nil {
+	if v, err = f.start(ctx, v.Spec.ID); err != nil {
 		return nil, err
 	}
 	return map[string]any{"mcp_server": v.Spec.ID, "state": v.State, "tools": toolNames(v.Catalogue)}, nil
+}
+
+func (f *Front) start(ctx context.Context, id string) (*supervisor.View, error) {
+	ctx, cancel := context.WithTimeout(ctx, hangarTimeout)
+	defer cancel()
+	return f.runtime.StartServer(ctx, id)
 }
 
 func (f *Front) hangarStop(ctx context.Context, _ *session, args json.RawMessage) (any, error) {
@@ -171,6 +198,8 @@ func (f *Front) hangarStop(ctx context.Context, _ *session, args json.RawMessage
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, hangarTimeout)
+	defer cancel()
 	const reason = "manual_stop"
 	if err := f.runtime.StopServer(ctx, v.Spec.ID, reason); err != nil {
 		return nil, err
@@ -193,19 +222,20 @@ func (f *Front) hangarStatus(_ context.Context, _ *session, args json.RawMessage
 	}
 	views := f.runtime.Views()
 	servers := make([]any, 0, len(views))
-	healthy, lines := 0, ""
+	healthy := 0
+	var lines strings.Builder
 	for _, v := range views {
 		if v.Health() == "healthy" {
 			healthy++
 		}
 		var lastUsed any
-		if ns := v.Counters.LastUsed.Load(); ns > 0 {
-			lastUsed = unixFloat(time.Unix(0, ns))
+		if v.Counters != nil && v.Counters.LastUsed.Load() > 0 {
+			lastUsed = unixFloat(time.Unix(0, v.Counters.LastUsed.Load()))
 		}
 		servers = append(servers, map[string]any{
 			"id": v.Spec.ID, "indicator": indicators[v.State], "state": v.State, "mode": v.Spec.Mode, "last_used": lastUsed,
 		})
-		lines += fmt.Sprintf("%-12s %s\n", indicators[v.State], v.Spec.ID)
+		fmt.Fprintf(&lines, "%-12s %s\n", indicators[v.State], v.Spec.ID)
 	}
 	uptime := f.opts.Now().Sub(f.runtime.Info().StartedAt)
 	return map[string]any{
@@ -215,7 +245,7 @@ func (f *Front) hangarStatus(_ context.Context, _ *session, args json.RawMessage
 			"runtime_mcp_servers": 0, "runtime_healthy": 0,
 			"uptime": uptime.Truncate(time.Second).String(), "uptime_seconds": uptime.Seconds(),
 		},
-		"formatted": lines,
+		"formatted": lines.String(),
 	}, nil
 }
 
@@ -225,7 +255,7 @@ func (f *Front) hangarToolsOf(ctx context.Context, _ *session, args json.RawMess
 		return nil, err
 	}
 	if v.Catalogue == nil {
-		if v, err = f.runtime.StartServer(ctx, v.Spec.ID); err != nil {
+		if v, err = f.start(ctx, v.Spec.ID); err != nil {
 			return nil, err
 		}
 	}

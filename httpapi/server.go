@@ -17,8 +17,8 @@ const (
 	// readTimeout bounds header and body together, fasthttp knows no two
 	// limits. A slow sender is cut off by it, yet 16 MiB pass at 4.5 Mbit/s.
 	readTimeout = 30 * time.Second
-	// writeTimeout is set for everything but /mcp, whose streams stay open and
-	// set a deadline for each write of their own.
+	// writeTimeout bounds the writing of an answer, not the making of it; the
+	// streams of /mcp set a deadline for each event of their own.
 	writeTimeout = 30 * time.Second
 	// idleTimeout equals readTimeout, so that on a busy connection the one
 	// deadline serves both, see edgeConn.SetReadDeadline.
@@ -61,7 +61,7 @@ func (a *API) Server() *fasthttp.Server {
 func (a *API) limitsFor(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	path, _, _ := bytes.Cut(h.RequestURI(), []byte("?"))
 	if isMCPPath(path) {
-		return fasthttp.RequestConfig{MaxRequestBodySize: MaxMCPBodyBytes}
+		return fasthttp.RequestConfig{MaxRequestBodySize: MaxMCPBodyBytes, WriteTimeout: writeTimeout}
 	}
 	return fasthttp.RequestConfig{MaxRequestBodySize: a.maxBody, WriteTimeout: writeTimeout}
 }

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aabb9013/hangar/internal/jsonrpc"
+	"github.com/aabb9013/hangar/supervisor"
 )
 
 // Bounds of the sessions of the MCP front.
@@ -19,8 +21,11 @@ const (
 	// SessionIdle ends a session that was not used for so long.
 	SessionIdle    = 30 * time.Minute
 	minSessionIdle = time.Minute
-	// maxSessionCalls bounds the calls one session may have in flight.
+	// maxSessionCalls bounds the requests one session may have in flight.
 	maxSessionCalls = 1000
+	// cancelAgain is when a cancellation is repeated: one that overtakes its
+	// call on the way to the server finds nothing there.
+	cancelAgain = 100 * time.Millisecond
 )
 
 var errSessionsFull = errors.New("too many sessions")
@@ -31,8 +36,12 @@ type session struct {
 	key      uint64 // of fair queueing
 	version  string // negotiated revision
 	lastUsed atomic.Int64
-	stream   atomic.Bool // its GET stream is open
+	stream   atomic.Bool   // its GET stream is open
+	told     atomic.Uint64 // the fleet version that the client has heard of
 	ended    chan struct{}
+	// quiet: a cancelled request gets no answer, as MCP wants it. Over HTTP it
+	// gets one all the same, since the POST has to end somehow.
+	quiet bool
 
 	mu    sync.Mutex
 	calls map[callID]flight
@@ -44,10 +53,22 @@ type callID struct {
 	token  string
 }
 
-// flight is a call of a session that has no answer yet.
+// flight is a request of a session that has no answer yet. One that calls a
+// server has a target, one that runs on its own a stop.
 type flight struct {
-	target Target
-	id     uint64
+	target    Target
+	id        uint64
+	stop      context.CancelCauseFunc
+	cancelled bool // before it had either of them
+}
+
+func (f flight) cancel(cause error) {
+	switch {
+	case f.target != nil:
+		f.target.Cancel(f.id, cause)
+	case f.stop != nil:
+		f.stop(cause)
+	}
 }
 
 // clientID makes a map key of a raw id; the usual small integers cost no
@@ -62,13 +83,13 @@ func clientID(token []byte) callID {
 }
 
 var (
-	errDuplicateID   = errors.New("the id is in use by another request of this session")
-	errSessionBusy   = errors.New("the session has too many calls in flight")
-	errCancelledByMC = errors.New("cancelled by the client")
+	errDuplicateID = errors.New("the id is in use by another request of this session")
+	errSessionBusy = errors.New("the session has too many requests in flight")
+	errCancelled   = errors.New("cancelled by the client")
 )
 
-// begin notes a call in flight.
-func (s *session) begin(id callID, f flight) error {
+// begin notes a request in flight; end forgets it.
+func (s *session) begin(id callID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, used := s.calls[id]; used {
@@ -80,8 +101,20 @@ func (s *session) begin(id callID, f flight) error {
 	if s.calls == nil {
 		s.calls = make(map[callID]flight)
 	}
-	s.calls[id] = f
+	s.calls[id] = flight{}
 	return nil
+}
+
+// attach says how the request is cancelled from now on; false when it was
+// cancelled already and must not be carried out.
+func (s *session) attach(id callID, f flight) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.calls[id].cancelled {
+		return false
+	}
+	s.calls[id] = f
+	return true
 }
 
 func (s *session) end(id callID) {
@@ -90,13 +123,40 @@ func (s *session) end(id callID) {
 	s.mu.Unlock()
 }
 
-// cancel ends the session's call with this id, if it is in flight.
+// cancel ends the session's request with this id, if it is in flight.
 func (s *session) cancel(id callID) {
 	s.mu.Lock()
 	f, ok := s.calls[id]
-	s.mu.Unlock()
 	if ok {
-		f.target.Cancel(f.id, errCancelledByMC)
+		f.cancelled = true
+		s.calls[id] = f
+	}
+	s.mu.Unlock()
+	if f.cancel(errCancelled); f.target == nil {
+		return
+	}
+	time.AfterFunc(cancelAgain, func() {
+		s.mu.Lock()
+		again, ok := s.calls[id]
+		s.mu.Unlock()
+		if ok && again.target != nil && again.id == f.id {
+			f.cancel(errCancelled)
+		}
+	})
+}
+
+// cancelAll ends every request that is in flight.
+func (s *session) cancelAll(cause error) {
+	s.mu.Lock()
+	flights := make([]flight, 0, len(s.calls))
+	for id, f := range s.calls {
+		f.cancelled = true
+		s.calls[id] = f
+		flights = append(flights, f)
+	}
+	s.mu.Unlock()
+	for _, f := range flights {
+		f.cancel(cause)
 	}
 }
 
@@ -106,6 +166,7 @@ type sessions struct {
 	mu      sync.RWMutex
 	byID    map[string]*session
 	lastKey uint64
+	closed  bool // no session is opened any more
 }
 
 func newSessions(now func() time.Time) *sessions {
@@ -121,6 +182,9 @@ func (t *sessions) open(version string) (*session, error) {
 	s.lastUsed.Store(now.UnixNano())
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.closed {
+		return nil, supervisor.ErrClosing
+	}
 	if len(t.byID) >= MaxSessions && !t.makeRoomLocked(now) {
 		return nil, errSessionsFull
 	}
@@ -184,10 +248,11 @@ func (t *sessions) close(id []byte) bool {
 	return true
 }
 
-// closeAll ends every session, so that their streams end.
+// closeAll ends every session, so that their streams end, and opens no more.
 func (t *sessions) closeAll() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.closed = true
 	for _, s := range t.byID {
 		t.dropLocked(s)
 	}

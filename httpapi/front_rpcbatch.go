@@ -1,0 +1,100 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/aabb9013/hangar/internal/jsonrpc"
+)
+
+// Bounds of JSON-RPC batches.
+const (
+	maxBatch = 100
+	// batchRequests is how many requests of one batch run at once.
+	batchRequests = 10
+)
+
+// errArrayLength is what splitArray says of an array that is too long.
+var errArrayLength = errors.New("too many elements")
+
+// splitArray takes a JSON array of at most most elements apart. It stops at
+// the first one too many: a message may hold millions of tiny elements, and
+// noting each would take many times its memory.
+func splitArray(data []byte, most int) ([]json.RawMessage, error) {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if start, err := dec.Token(); err != nil {
+		return nil, err
+	} else if start != json.Delim('[') {
+		return nil, errors.New("not an array")
+	}
+	var items []json.RawMessage
+	for dec.More() {
+		if len(items) == most {
+			return nil, errArrayLength
+		}
+		var item json.RawMessage
+		if err := dec.Decode(&item); err != nil {
+			return nil, err
+		}
+		items = append(items, item)
+	}
+	if _, err := dec.Token(); err != nil {
+		return nil, err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("data after the array")
+	}
+	return items, nil
+}
+
+// batch answers an array of messages as 2025-03-26 demands. Requests run
+// beside each other, answers come in their order.
+func (f *Front) batch(ctx *fasthttp.RequestCtx, s *session, body []byte) {
+	messages, err := splitArray(body, maxBatch)
+	switch {
+	case err != nil && !errors.Is(err, errArrayLength):
+		httpError(ctx, fasthttp.StatusBadRequest, nil, codeParse, "the batch is not valid JSON")
+		return
+	case err != nil, len(messages) == 0:
+		httpError(ctx, fasthttp.StatusBadRequest, nil, codeInvalidRequest, "a batch must be an array of 1 to 100 messages")
+		return
+	}
+	answers := make([][]byte, len(messages))
+	slots := make(chan struct{}, batchRequests)
+	var running sync.WaitGroup
+	for i, raw := range messages {
+		var env jsonrpc.Envelope
+		switch err := jsonrpc.Scan(raw, f.limits, &env); {
+		case err != nil:
+			code, message := scanError(err)
+			answers[i] = jsonrpc.AppendError(nil, env.ID.Of(raw), code, message)
+		case env.Kind == jsonrpc.Request:
+			slots <- struct{}{}
+			running.Go(func() {
+				defer func() { <-slots }()
+				answers[i] = f.request(nil, s, raw, &env, nil)
+			})
+		case env.Kind == jsonrpc.Notification:
+			f.notify(s, raw, &env)
+		}
+	}
+	running.Wait()
+	var out []byte
+	for _, answer := range answers {
+		if answer != nil {
+			out = append(append(out, ','), answer...)
+		}
+	}
+	if len(out) == 0 {
+		ctx.SetStatusCode(fasthttp.StatusAccepted)
+		return
+	}
+	out[0] = '['
+	ctx.Response.Header.SetContentTypeBytes(contentJSON)
+	ctx.SetBody(append(out, ']'))
+}
