@@ -30,8 +30,8 @@ type plan struct {
 	quiet    bool
 }
 
-// settle is how long a target rests before its idle memory is read, when measurements are not shorter than that.
-const settle = time.Second
+// settle is how long a target rests before its idle memory is read: idle means that nothing has happened for a while.
+const settle = 4 * time.Second
 
 // harness measures every system in turn, in rounds, and prints the medians.
 func harness(ctx context.Context, args []string) error {
@@ -181,7 +181,7 @@ func (p *plan) cells(ctx context.Context, h *host, r *report, system string, ser
 				return err
 			}
 		}
-		pause(ctx, min(settle, p.duration))
+		pause(ctx, settle)
 		if err := r.addMemory(system, servers, "idle", t.pid); err != nil {
 			return err
 		}

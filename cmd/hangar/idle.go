@@ -14,7 +14,7 @@ const idlePause = time.Second
 
 // gcPercent is lower than Go's 100, because the heap it is a share of holds
 // some 20 MiB of the store's memtable that is mostly untouched.
-const gcPercent = 50
+const gcPercent = 25
 
 // keepSmall gives memory back when the runtime falls idle: what starts and
 // bursts left behind would otherwise stay with the process for minutes. It
