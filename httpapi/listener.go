@@ -162,20 +162,35 @@ type edgeConn struct {
 	linger atomic.Bool
 	began  atomic.Bool // a byte has come
 
-	deadline time.Time // the read deadline that is set; of the reading goroutine
+	readBy, writeBy time.Time // the deadlines that are set; of the serving goroutine
 }
 
-// deadlineSlack is how much earlier than asked for a read deadline may be.
-const deadlineSlack = 500 * time.Millisecond
+// deadlineSlack is how much earlier than asked for a deadline may be.
+const deadlineSlack = 100 * time.Millisecond
+
+// aboutRight tells whether the deadline that is set serves as well as t.
+func aboutRight(set, t time.Time) bool {
+	moved := t.Sub(set)
+	return !t.IsZero() && !set.IsZero() && moved >= 0 && moved < deadlineSlack
+}
 
 // SetReadDeadline leaves a deadline in place that is about right: the server
-// moves it twice for every request, which cost more than reading the session.
+// moves it twice for every request, which cost more than finding the session.
 func (c *edgeConn) SetReadDeadline(t time.Time) error {
-	if moved := t.Sub(c.deadline); !t.IsZero() && !c.deadline.IsZero() && moved >= 0 && moved < deadlineSlack {
+	if aboutRight(c.readBy, t) {
 		return nil
 	}
-	c.deadline = t
+	c.readBy = t
 	return c.Conn.SetReadDeadline(t)
+}
+
+// SetWriteDeadline does the same for the deadline of every answer.
+func (c *edgeConn) SetWriteDeadline(t time.Time) error {
+	if aboutRight(c.writeBy, t) {
+		return nil
+	}
+	c.writeBy = t
+	return c.Conn.SetWriteDeadline(t)
 }
 
 // lingerOnClose marks a connection whose request was refused unread.
