@@ -202,7 +202,7 @@ func (rt *Runtime) Close(ctx context.Context) error {
 	return rt.failure
 }
 
-// Handler serves the REST API at /api, health at /health and MCP at /mcp. It
+// Handler serves the REST API at /api, health under /health and MCP at /mcp. It
 // is nil before Start.
 func (rt *Runtime) Handler() Handler {
 	rt.mu.Lock()

@@ -168,7 +168,9 @@ func (f *Front) stream(ctx *fasthttp.RequestCtx, s *session, body []byte, env js
 	}})
 }
 
-// openStream is the session's standing stream: it tells of changed tools.
+// openStream is the session's standing stream: it tells of changed tools. A
+// session has one; a new one takes the place of the old, whose client may be
+// gone for half a minute before a write shows it.
 func (f *Front) openStream(ctx *fasthttp.RequestCtx) {
 	if !acceptable(ctx, "text/event-stream") {
 		httpError(ctx, fasthttp.StatusNotAcceptable, nil, codeInvalidRequest, "GET opens a stream: Accept must allow text/event-stream")
@@ -178,26 +180,29 @@ func (f *Front) openStream(ctx *fasthttp.RequestCtx) {
 	if s == nil {
 		return
 	}
-	if !s.stream.CompareAndSwap(false, true) {
-		httpError(ctx, fasthttp.StatusConflict, nil, codeInvalidRequest, "the session's stream is already open")
-		return
+	own := &standing{replaced: make(chan struct{})}
+	if old := s.stream.Swap(own); old != nil {
+		close(old.replaced)
+		s.told.Store(0) // what was written last to the old stream may not have arrived
 	}
 	shutdown := ctx.Done()
 	startStream(ctx, &eventStream{
 		patience: f.patience, panicked: f.panicked,
-		serve:  func(send func([]byte) error) { f.follow(s, shutdown, send) },
-		closed: func() { s.stream.Store(false) },
+		serve:  func(send func([]byte) error) { f.follow(s, own.replaced, shutdown, send) },
+		closed: func() { s.stream.CompareAndSwap(own, nil) },
 	})
 }
 
 // follow writes list_changed to a standing stream until it ends.
-func (f *Front) follow(s *session, shutdown <-chan struct{}, send func([]byte) error) {
+func (f *Front) follow(s *session, replaced, shutdown <-chan struct{}, send func([]byte) error) {
 	tick := time.NewTicker(f.pause)
 	defer tick.Stop()
 	lastWrite := time.Now()
 	for {
 		select {
 		case <-s.ended:
+			return
+		case <-replaced:
 			return
 		case <-shutdown:
 			return

@@ -36,7 +36,7 @@ type session struct {
 	key      uint64 // of fair queueing
 	version  string // negotiated revision
 	lastUsed atomic.Int64
-	stream   atomic.Bool   // its GET stream is open
+	stream   atomic.Pointer[standing]
 	told     atomic.Uint64 // the fleet version that the client has heard of
 	ended    chan struct{}
 	// quiet: a cancelled request gets no answer, as MCP wants it. Over HTTP it
@@ -46,6 +46,9 @@ type session struct {
 	mu    sync.Mutex
 	calls map[callID]flight
 }
+
+// standing is the open GET stream of a session.
+type standing struct{ replaced chan struct{} }
 
 // callID is a client's request id: a small integer, or else its raw token.
 type callID struct {

@@ -70,6 +70,7 @@ type Link struct {
 		queued   uint64  // stream position after everything accepted
 		written  uint64  // stream position after everything written
 	}
+	taken atomic.Uint64 // stream position after every line that no sender reads any more
 	calls struct {
 		sync.Mutex
 		closed  bool

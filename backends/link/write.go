@@ -20,11 +20,12 @@ var writeBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); retu
 // longLine is the size from which a line may not fit a pipe as it is made.
 const longLine = 32 << 10
 
-// afterWrite waits until the sender is done with the call's memory: an answer
-// can overtake the return of the write that sent its call. Lines up to
-// corkLine are copied before they are written.
+// afterWrite waits until the sender is done with the call's memory, which
+// whoever gets the answer may give away: an answer can overtake the return of
+// the write that sent its call, and a server that guesses ids can answer a
+// call before it is written.
 func (l *Link) afterWrite(e entry) {
-	if len(e.call.Line) > corkLine {
+	if l.taken.Load() <= e.start {
 		l.out.Lock()
 		//lint:ignore SA2001 to have waited for the sender is the point
 		l.out.Unlock()
@@ -66,6 +67,7 @@ func (l *Link) writeLocked(line []byte, more bool) {
 	if l.out.buf == nil && !l.out.flushing && len(line) > corkLine {
 		line = l.tryLocked(line)
 		if len(line) == 0 {
+			l.taken.Store(l.out.queued)
 			return
 		}
 		more = false
@@ -75,6 +77,7 @@ func (l *Link) writeLocked(line []byte, more bool) {
 		*l.out.buf = (*l.out.buf)[:0]
 	}
 	*l.out.buf = append(*l.out.buf, line...)
+	l.taken.Store(l.out.queued)
 	if !l.out.flushing && (!more || len(line) > corkLine || len(*l.out.buf) > corkBytes) {
 		l.uncorkLocked()
 	}

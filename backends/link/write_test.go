@@ -251,3 +251,37 @@ func TestDrainWaitsForCalls(t *testing.T) {
 		<-drained
 	})
 }
+
+// Call ids are easy to guess. The memory of a call that was answered before it
+// was written is its caller's again, and may hold what is for another server.
+func TestAnAnswerBeforeTheWriteWaitsForTheSender(t *testing.T) {
+	r := newRig(t, -1)
+	for range 300 {
+		c, sent := call("x"), make(chan struct{})
+		go func() {
+			defer close(sent)
+			r.Send(c, false)
+		}()
+		answer := func() { r.says(`{"jsonrpc":"2.0","id":%d,"result":{}}`, c.ID) }
+		for answered := false; !answered; {
+			select {
+			case <-c.Done():
+				answered = true
+			case <-sent:
+				answer()
+				<-c.Done()
+				answered = true
+			default:
+				if len(r.src.chunks) < 4 {
+					answer()
+				}
+			}
+		}
+		for i := range c.Line {
+			c.Line[i] = '!'
+		}
+	}
+	if strings.Contains(r.sink.text(), "!") {
+		t.Error("a line was written from memory that its caller had back")
+	}
+}

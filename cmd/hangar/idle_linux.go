@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -18,23 +19,40 @@ func dropProgramPages() {
 	if err != nil {
 		return
 	}
-	maps, err := os.Open("/proc/self/maps")
+	maps, err := os.Open("/proc/self/smaps")
 	if err != nil {
 		return
 	}
 	defer maps.Close()
-	lines := bufio.NewScanner(maps)
+	for _, m := range cleanMappings(maps, self) {
+		unix.Syscall(unix.SYS_MADVISE, m.start, m.end-m.start, unix.MADV_DONTNEED)
+	}
+}
+
+type mapping struct{ start, end uintptr }
+
+// cleanMappings returns the mappings of a file whose every page is as the file
+// has it. A page that was ever written is lost when it is dropped, and a
+// mapping that may not be written now can have such pages: the relocated data
+// of a position-independent program.
+func cleanMappings(smaps io.Reader, file string) []mapping {
+	var clean []mapping
+	var at mapping
+	ours := false
+	lines := bufio.NewScanner(smaps)
 	for lines.Scan() {
-		// address perms offset dev inode pathname
 		f := strings.Fields(lines.Text())
-		if len(f) < 6 || f[5] != self || strings.Contains(f[1], "w") {
-			continue // a written page is not in the file
-		}
-		from, to, _ := strings.Cut(f[0], "-")
-		start, err1 := strconv.ParseUint(from, 16, 64)
-		end, err2 := strconv.ParseUint(to, 16, 64)
-		if err1 == nil && err2 == nil {
-			unix.Syscall(unix.SYS_MADVISE, uintptr(start), uintptr(end-start), unix.MADV_DONTNEED)
+		switch {
+		case len(f) == 0:
+		case !strings.HasSuffix(f[0], ":"): // address perms offset dev inode pathname
+			from, to, _ := strings.Cut(f[0], "-")
+			start, err1 := strconv.ParseUint(from, 16, 64)
+			end, err2 := strconv.ParseUint(to, 16, 64)
+			at = mapping{uintptr(start), uintptr(end)}
+			ours = err1 == nil && err2 == nil && len(f) >= 6 && f[5] == file && !strings.Contains(f[1], "w")
+		case ours && f[0] == "Anonymous:" && len(f) > 1 && f[1] == "0":
+			clean = append(clean, at)
 		}
 	}
+	return clean
 }

@@ -61,7 +61,7 @@ func rootCommand() *cobra.Command {
 	serveCmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the fleet over HTTP, or over stdio without --http",
-		Long: "Serve the fleet over HTTP (MCP at /mcp, REST at /api, health at /health), or without --http\n" +
+		Long: "Serve the fleet over HTTP (MCP at /mcp, REST at /api, health at /health/ready), or without --http\n" +
 			"to one MCP client over stdio.\n\n" +
 			"SIGTERM and SIGINT end it: calls under way may finish, every server is stopped, the state is\n" +
 			"written. A second signal ends it at once.",
