@@ -21,6 +21,7 @@ type logOutput struct {
 	level  slog.Level
 	json   bool
 	file   *os.File // nil: stderr
+	queue  *logQueue
 }
 
 // open makes the logger.
@@ -54,10 +55,11 @@ func (o *logOutput) open(f *serveFlags, settings hangar.LogSettings) (*slog.Logg
 		}
 		out = o.file
 	}
+	o.queue = newLogQueue(out)
 	opts := &slog.HandlerOptions{Level: level}
-	o.logger = slog.New(slog.NewTextHandler(out, opts))
+	o.logger = slog.New(slog.NewTextHandler(o.queue, opts))
 	if o.json {
-		o.logger = slog.New(slog.NewJSONHandler(out, opts))
+		o.logger = slog.New(slog.NewJSONHandler(o.queue, opts))
 	}
 	return o.logger, nil
 }
@@ -79,6 +81,9 @@ func (o *logOutput) Write(line []byte) (int, error) {
 }
 
 func (o *logOutput) close() {
+	if o.queue != nil {
+		o.queue.close()
+	}
 	if o.file != nil {
 		o.file.Close()
 	}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// maxLogLines bounds the lines of the log that wait for their reader;
+	// more are dropped and counted.
+	maxLogLines = 4096
+	// logFlushTime bounds the wait for that reader at the end.
+	logFlushTime = 500 * time.Millisecond
+)
+
+// logQueue writes the log in a goroutine of its own: whoever logs must not
+// wait for the reader of stderr, who may have stopped reading. An MCP client
+// often never begins.
+type logQueue struct {
+	lines   chan []byte
+	dropped atomic.Int64
+	done    chan struct{}
+}
+
+func newLogQueue(out io.Writer) *logQueue {
+	q := &logQueue{lines: make(chan []byte, maxLogLines), done: make(chan struct{})}
+	go q.run(out)
+	return q
+}
+
+func (q *logQueue) run(out io.Writer) {
+	defer close(q.done)
+	for line := range q.lines {
+		if line == nil {
+			return
+		}
+		if n := q.dropped.Swap(0); n > 0 {
+			fmt.Fprintf(out, "hangar: %d lines of the log were dropped, nobody read them\n", n)
+		}
+		out.Write(line)
+	}
+}
+
+// Write never waits.
+func (q *logQueue) Write(line []byte) (int, error) {
+	select {
+	case q.lines <- bytes.Clone(line):
+	default:
+		q.dropped.Add(1)
+	}
+	return len(line), nil
+}
+
+// close waits a bounded time until what was logged so far is written.
+func (q *logQueue) close() {
+	timer := time.NewTimer(logFlushTime)
+	defer timer.Stop()
+	select {
+	case q.lines <- nil:
+	case <-timer.C:
+		return
+	}
+	select {
+	case <-q.done:
+	case <-timer.C:
+	}
+}
