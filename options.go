@@ -86,7 +86,8 @@ type Options struct {
 	AllowedHosts, AllowedOrigins []string
 	// CallTimeout bounds a tool call through the MCP endpoint; 0 = 300 s.
 	CallTimeout time.Duration
-	// Logger receives the runtime's log; nil discards it.
+	// Logger receives the runtime's log; nil discards it. Its handler must not
+	// wait for whoever reads the log: actors write to it.
 	Logger *slog.Logger
 	// OpenLog makes the logger in place of Logger once the configuration file
 	// was read, for a program that heeds the file's logging section. New calls
