@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/aabb9013/hangar/actors"
@@ -166,14 +165,7 @@ func (rt *Runtime) Call(ctx context.Context, server, tool string, args any) (*Re
 		return nil, fmt.Errorf("cannot call tool %q of server %q: %w", tool, server, err)
 	}
 	c := backends.NewCall()
-	c.Tool = tool
-	c.Line = append(c.Line[:0], `{"jsonrpc":"2.0","id":`...)
-	c.Line = strconv.AppendUint(c.Line, c.ID, 10)
-	c.Line = append(c.Line, `,"method":"tools/call","params":{"name":`...)
-	c.Line = jsonrpc.AppendString(c.Line, []byte(tool))
-	c.Line = append(c.Line, `,"arguments":`...)
-	c.Line = append(c.Line, body...) // Marshal writes no newline
-	c.Line = append(c.Line, "}}\n"...)
+	c.SetToolCall(tool, body)
 	if err := do(ctx, ref, c); err != nil {
 		if !errors.Is(err, supervisor.ErrInternal) {
 			c.Release()

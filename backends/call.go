@@ -1,6 +1,7 @@
 package backends
 
 import (
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -92,6 +93,25 @@ func (c *Call) Done() <-chan struct{} { return c.done }
 func (c *Call) Finish(err error) {
 	c.Err = err
 	c.done <- struct{}{}
+}
+
+// SetToolCall makes the call a tools/call of the tool. arguments must be valid
+// JSON and go through as they are, but for line breaks, which in JSON can only
+// stand between tokens and would end the line.
+func (c *Call) SetToolCall(tool string, arguments []byte) {
+	line := append(c.Line[:0], `{"jsonrpc":"2.0","id":`...)
+	line = strconv.AppendUint(line, c.ID, 10)
+	line = append(line, `,"method":"tools/call","params":{"name":`...)
+	line = jsonrpc.AppendString(line, []byte(tool))
+	line = append(line, `,"arguments":`...)
+	start := len(line)
+	line = append(line, arguments...)
+	for i := start; i < len(line); i++ {
+		if line[i] == '\n' || line[i] == '\r' {
+			line[i] = ' '
+		}
+	}
+	c.Tool, c.Line = tool, append(line, "}}\n"...)
 }
 
 // SetReplyID makes the answer carry the raw id token of the caller's own

@@ -119,8 +119,8 @@ func callArguments(body []byte) ([]byte, error) {
 // the call, which is given back.
 func doCall(target Target, tool string, arguments []byte, session uint64, timeout time.Duration) (rpcAnswer, error) {
 	c := backends.NewCall()
-	c.Tool, c.Session = tool, session
-	c.Line = appendCallLine(c.Line[:0], c.ID, tool, arguments)
+	c.Session = session
+	c.SetToolCall(tool, arguments)
 	if err := target.Do(c, timeout); err != nil {
 		if releasable(err) {
 			c.Release()
@@ -136,32 +136,11 @@ func doCall(target Target, tool string, arguments []byte, session uint64, timeou
 	return answer, nil
 }
 
-// appendCallLine writes the request by hand: the arguments go through as they
-// came. In valid JSON a line break can only stand between tokens.
-func appendCallLine(line []byte, id uint64, tool string, arguments []byte) []byte {
-	line = append(line, `{"jsonrpc":"2.0","id":`...)
-	line = strconv.AppendUint(line, id, 10)
-	line = append(line, `,"method":"tools/call","params":{"name":`...)
-	line = append(line, mustJSON(tool)...)
-	line = append(line, `,"arguments":`...)
-	start := len(line)
-	line = append(line, arguments...)
-	for i := start; i < len(line); i++ {
-		if line[i] == '\n' || line[i] == '\r' {
-			line[i] = ' '
-		}
-	}
-	return append(line, "}}\n"...)
-}
-
 // knownWithout tells whether a server's own, current list lacks the tool. A
 // list from the configuration or of an ended instance proves nothing.
 func knownWithout(v *supervisor.View, tool string) bool {
-	if v == nil || v.Catalogue == nil || v.ToolsPredefined || v.ToolsStale {
-		return false
-	}
-	_, ok := v.Catalogue.Tool(tool)
-	return !ok
+	_, known, whole := findTool(v, []byte(tool))
+	return !known && whole
 }
 
 func toolNotFound(id, tool string) error {

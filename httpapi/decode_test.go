@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aabb9013/hangar/backends"
 	"github.com/aabb9013/hangar/supervisor"
 )
 
@@ -237,7 +238,10 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("%q: idle ttl %v", body, *patch.IdleTTL)
 		}
 		stopReason(body)
-		if args, err := callArguments(body); err == nil && !json.Valid(appendCallLine(nil, 1, "t", args)) {
+		args, err := callArguments(body)
+		c := backends.NewCall()
+		c.SetToolCall("t", args)
+		if err == nil && !json.Valid(c.Line) {
 			t.Fatalf("%q: the line is no JSON", body)
 		}
 	})

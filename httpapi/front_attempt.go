@@ -101,8 +101,8 @@ func (f *Front) callOnce(ctx context.Context, s *session, call batchCall) (resul
 		return nil, false, context.DeadlineExceeded
 	}
 	c := backends.NewCall()
-	c.Line = appendCallLine(c.Line[:0], c.ID, call.tool, call.arguments)
-	c.Tool, c.Session = call.tool, s.key
+	c.SetToolCall(call.tool, call.arguments)
+	c.Session = s.key
 	id := c.ID
 	finished := make(chan struct{})
 	defer close(finished)

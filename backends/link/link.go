@@ -73,7 +73,6 @@ type Link struct {
 	taken atomic.Uint64 // stream position after every line that no sender reads any more
 	calls struct {
 		sync.Mutex
-		closed  bool
 		pending map[uint64]entry
 		drained chan struct{} // closed when pending becomes empty; nil unless wanted
 	}
@@ -118,10 +117,6 @@ func (l *Link) send(c *backends.Call, control, more bool) error {
 		return err
 	}
 	l.calls.Lock()
-	if l.calls.closed {
-		l.calls.Unlock()
-		return backends.ErrClosed
-	}
 	l.calls.pending[c.ID] = entry{call: c, start: l.out.queued, control: control, deadline: c.Deadline}
 	l.calls.Unlock()
 	if !control {
@@ -277,13 +272,9 @@ func (l *Link) Close(exit backends.Exit) {
 	l.out.buf = nil
 	l.out.Unlock()
 	l.calls.Lock()
-	l.calls.closed = true
 	pending := l.calls.pending
-	l.calls.pending = nil
-	if l.calls.drained != nil {
-		close(l.calls.drained)
-		l.calls.drained = nil
-	}
+	l.calls.pending = nil // nobody adds to it: send looks at out.closed first
+	l.signalDrainedLocked()
 	l.calls.Unlock()
 	done := 0
 	for _, e := range pending {
