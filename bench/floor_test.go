@@ -80,16 +80,15 @@ func TestFloorAnswersEachCallerWithItsOwn(t *testing.T) {
 func TestFloorSurvivesTheDriver(t *testing.T) {
 	_, addr := startFloor(t, 5)
 	for _, payload := range []int{64, 65536, 300000} {
-		result, err := driver.Run(t.Context(), driver.Config{
-			Addr: addr, Servers: 5, InFlight: 12, Payload: payload, Prime: true, Duration: 200 * time.Millisecond,
-		})
-		if err != nil || result.Errors > 0 || result.Calls == 0 {
-			t.Errorf("%d bytes: %+v, %v", payload, result, err)
+		// How many calls end inside a measured window is the machine's affair; a storm's number is not.
+		load := driver.Config{Addr: addr, Servers: 5, InFlight: 12, Payload: payload, Prime: true, Duration: 200 * time.Millisecond}
+		if result, err := driver.Run(t.Context(), load); err != nil || result.Errors > 0 {
+			t.Errorf("load, %d bytes: %+v, %v", payload, result, err)
 		}
-	}
-	result, err := driver.Run(t.Context(), driver.Config{Addr: addr, Servers: 5, InFlight: 1, Payload: 64, Storm: true})
-	if err != nil || result.Errors > 0 || result.Calls != 5 {
-		t.Errorf("storm: %+v, %v", result, err)
+		storm := driver.Config{Addr: addr, Servers: 5, InFlight: 1, Payload: payload, Storm: true}
+		if result, err := driver.Run(t.Context(), storm); err != nil || result.Errors > 0 || result.Calls != 5 {
+			t.Errorf("storm, %d bytes: %+v, %v", payload, result, err)
+		}
 	}
 }
 
