@@ -21,8 +21,8 @@ type cell struct {
 	gone chan struct{} // closed when the actor has stopped for good
 
 	active     atomic.Int64 // calls between Do's begin and their record
-	posted     atomic.Int64 // calls in the mailbox
-	leaving    atomic.Bool  // no new calls: the server is being deleted
+	mail       mailbox
+	leaving    atomic.Bool // no new calls: the server is being deleted
 	view       atomic.Pointer[supervisor.View]
 	counters   supervisor.Counters
 	log        backends.LogRing
@@ -70,6 +70,7 @@ func newCell(sys *System, seq uint64, spec supervisor.ServerSpec, cat *backends.
 	if cat == nil && len(spec.Tools) > 0 {
 		c.catalogue, c.predefined = predefinedCatalogue(spec), true
 	}
+	c.mail.cell = c
 	c.publish()
 	return c
 }

@@ -62,9 +62,7 @@ func (e *engine) contain(name string, b behaviour) actor.ReceiveFunc {
 			if r == nil {
 				return
 			}
-			e.logger.Error("actor panicked", "actor", name, "message", fmt.Sprintf("%T", msg),
-				"panic", fmt.Sprint(r), "stack", string(debug.Stack()))
-			e.clearUp(name, b, msg)
+			e.panicked(name, b, msg, r)
 			switch msg.(type) {
 			case *actor.Stopping, *actor.Stopped, *actor.Restarting:
 				return // a panic here would resurrect or wedge the actor
@@ -74,6 +72,14 @@ func (e *engine) contain(name string, b behaviour) actor.ReceiveFunc {
 		_, stopped = msg.(*actor.Stopped)
 		b.receive(ctx)
 	}
+}
+
+// panicked deals with a panic, in the goroutine that recovered it: it is
+// logged with its stack, and the behaviour is told.
+func (e *engine) panicked(name string, b behaviour, msg, reason any) {
+	e.logger.Error("actor panicked", "actor", name, "message", fmt.Sprintf("%T", msg),
+		"panic", fmt.Sprint(reason), "stack", string(debug.Stack()))
+	e.clearUp(name, b, msg)
 }
 
 // clearUp runs panicked, which may panic in its turn.
@@ -91,19 +97,6 @@ func (e *engine) props(name string, b behaviour, opts ...actor.PropsOption) *act
 	contained := e.contain(name, b)
 	return actor.PropsFromProducer(func() actor.Actor { return contained },
 		append(opts, actor.WithSupervisor(e.child))...)
-}
-
-// serverBurst is how many messages a server's actor handles before it lets
-// others run.
-const serverBurst = 300
-
-// onSender makes an actor handle its messages on the goroutine that sends
-// them, one at a time as ever. A call then needs no goroutine between the
-// HTTP handler and the pipe, which a tenth of its cost went into. Such an
-// actor must never block, and whoever sends to it must hold no lock that the
-// actor could want.
-func onSender() actor.PropsOption {
-	return actor.WithDispatcher(actor.NewSynchronizedDispatcher(serverBurst))
 }
 
 // spawnTop spawns an actor at the top of the tree.

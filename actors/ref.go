@@ -68,32 +68,14 @@ func (c *cell) deliver(call *backends.Call) error {
 		case c.leaving.Load():
 			return notFound(c.id)
 		}
-		c.posted.Add(1)
-		c.sys.tell(c.pid, call)
-		select {
-		case <-call.Done():
-		case <-c.gone:
-			// The actor was given up, or the runtime closed. What was in its
-			// mailbox is lost with it, what was in flight ends with its instance.
-			select {
-			case <-call.Done():
-			default:
-				return abandonedError{c.goneError()}
-			}
-		}
+		c.mail.call(call)
+		<-call.Done()
 		var crash *backends.CrashError
 		if call.Err == nil || resends >= maxResends || !errors.As(call.Err, &crash) || crash.Sent {
 			return call.Err
 		}
 	}
 }
-
-// abandonedError is why nobody answers a call that the runtime may still hold:
-// besides its own cause it is supervisor.ErrInternal.
-type abandonedError struct{ error }
-
-func (e abandonedError) Unwrap() error        { return e.error }
-func (e abandonedError) Is(target error) bool { return target == supervisor.ErrInternal }
 
 // record counts the call and puts it into the log's buffer.
 func (c *cell) record(call *backends.Call, err error, began time.Time, took time.Duration, requestBytes int) {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
-	"github.com/aabb9013/hangar/backends"
 	"github.com/aabb9013/hangar/supervisor"
 )
 
@@ -21,8 +20,6 @@ func (c *cell) receive(ctx actor.Context) {
 
 func (c *cell) handle(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
-	case *backends.Call:
-		c.onCall(m)
 	case slotFreed:
 		c.dispatch()
 	case callsExpired:

@@ -12,7 +12,6 @@ import (
 // onCall admits a call: at once if the server is ready and has a free slot,
 // else to the queue, which may start the server.
 func (c *cell) onCall(call *backends.Call) {
-	c.posted.Add(-1)
 	c.holding = call
 	c.expireBy(call.Deadline)
 	if c.queue.size == 0 && c.hasSlot() && c.send(call) {
@@ -47,7 +46,7 @@ func (c *cell) hasSlot() bool { return c.ready() && c.instance.InFlight() < c.li
 // and its end is on the way as a message: the call must wait.
 func (c *cell) send(call *backends.Call) bool {
 	c.holding = call
-	more := c.posted.Load() > 0
+	more := c.mail.waiting.Load() > 0
 	err := c.instance.Send(call, more)
 	switch {
 	case err == nil:
@@ -61,9 +60,9 @@ func (c *cell) send(call *backends.Call) bool {
 	return true
 }
 
-// uncork ends a burst: the calls that were on their way here have come.
+// uncork ends a burst: nothing more is on its way here.
 func (c *cell) uncork() {
-	if c.corked && c.posted.Load() <= 0 {
+	if c.corked && c.mail.waiting.Load() == 0 {
 		c.corked = false
 		if c.instance != nil {
 			c.instance.Flush()

@@ -68,6 +68,7 @@ func (c *cell) onActorStarted() {
 func (c *cell) onActorStopped() {
 	defer func() {
 		close(c.gone)
+		c.mail.close()
 		c.sys.tell(c.sys.registry, actorGone{c})
 	}()
 	for kind := range c.timers {

@@ -122,7 +122,7 @@ func (n *nursery) receive(ctx actor.Context) {
 		return
 	}
 	name := fmt.Sprintf("%d/%s", m.cell.seq, m.cell.id)
-	pid, err := ctx.SpawnNamed(n.sys.engine.props(m.cell.id, m.cell, onSender()), name)
+	pid, err := ctx.SpawnNamed(n.sys.engine.props(m.cell.id, m.cell, onSender(&m.cell.mail)), name)
 	if err != nil {
 		err = fmt.Errorf("%w: no actor for server %q: %w", supervisor.ErrInternal, m.cell.id, err)
 	}

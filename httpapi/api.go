@@ -88,12 +88,15 @@ func (a *API) Handler() Handler { return a.serve }
 
 func (a *API) serve(ctx *fasthttp.RequestCtx) {
 	defer a.contain(ctx)
-	if err := a.guard.check(ctx); err != nil {
+	h := edgeHeadersOf(&ctx.Request.Header)
+	if err := a.guard.check(ctx, h.hasOrigin); err != nil {
 		a.fail(ctx, err)
 		return
 	}
-	echoCorrelationID(ctx)
-	if isMCPPath(ctx.URI().PathOriginal()) {
+	if len(h.correlation) > 0 {
+		echoCorrelationID(ctx)
+	}
+	if isMCPTarget(ctx) || isMCPPath(ctx.URI().PathOriginal()) {
 		if a.mcp == nil {
 			a.fail(ctx, errNoSuchPath(ctx))
 			return

@@ -12,6 +12,9 @@ import (
 // separator stands between server and tool in the names that clients see.
 const separator = "__"
 
+// toolPrefix begins the name of each of the front's own tools.
+var toolPrefix = []byte("hangar_")
+
 // call answers tools/call. The path of a server's tool is the hot one: the
 // name is split, the line to the server is spliced from the client's bytes,
 // and the server's answer is spliced back; nothing is decoded.
@@ -21,8 +24,10 @@ func (f *Front) call(dst []byte, s *session, key callID, raw []byte, env *jsonrp
 	if !ok {
 		return jsonrpc.AppendError(dst, id, codeInvalidParams, "tools/call needs params.name")
 	}
-	if tool, ok := f.tools[string(name)]; ok {
-		return f.callHangar(dst, s, key, tool, raw, env)
+	if bytes.HasPrefix(name, toolPrefix) {
+		if tool, ok := f.tools[string(name)]; ok {
+			return f.callHangar(dst, s, key, tool, raw, env)
+		}
 	}
 	target, tool := f.resolve(name)
 	if target == nil || len(tool) == 0 {

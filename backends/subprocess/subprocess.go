@@ -103,7 +103,7 @@ func (b *Backend) Start(ctx context.Context, spec backends.LaunchSpec) (backends
 	}
 	in.link = link.Open(link.Config{
 		Server: spec.Server, Epoch: spec.Epoch, MaxMessage: spec.MaxMessage,
-		Sink: newSink(pipes.stdin, pipes.stdinRaw), Source: newSource(pipes.stdout),
+		Sink: pipes.stdin, Source: newSource(pipes.stdout),
 		Observer: spec.Observer, Fail: in.broken, Ended: in.stdoutEnded, StdinStall: b.opts.StdinStall,
 	})
 	go in.drainStderr()

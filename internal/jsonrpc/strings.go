@@ -70,6 +70,9 @@ func scanString(b []byte, i int) (end int, escaped bool, err error) {
 // len(b). Four words share one branch, which is where the speed on long text is.
 func plainRun(b []byte, i int) int {
 	p := b[i:]
+	if len(p) >= 64 {
+		p = p[plainPrefix(p):]
+	}
 	for len(p) >= 32 {
 		m0 := special(binary.LittleEndian.Uint64(p))
 		m1 := special(binary.LittleEndian.Uint64(p[8:]))

@@ -3,6 +3,7 @@ package jsonrpc
 import (
 	"bytes"
 	"encoding/json"
+	"runtime"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -123,6 +124,29 @@ func TestAppendString(t *testing.T) {
 		}
 		if same := appendString([]byte("x"), s); !bytes.Equal(same, got) {
 			t.Errorf("%q: string and bytes differ", s)
+		}
+	}
+}
+
+// TestPlainPrefix puts every byte at every place of texts of many lengths.
+func TestPlainPrefix(t *testing.T) {
+	for _, size := range []int{0, 1, 31, 32, 33, 63, 64, 96, 100} {
+		text := bytes.Repeat([]byte("a"), size)
+		for at := range size {
+			for c := range 256 {
+				text[at] = byte(c)
+				plain := c >= ' ' && c < utf8.RuneSelf && c != '"' && c != '\\'
+				got := plainPrefix(text)
+				switch whole := size - size%32; {
+				case !plain && at < whole && got > at, got > size:
+					t.Fatalf("size %d, byte %#x at %d: %d bytes are called plain", size, c, at, got)
+				case runtime.GOARCH == "amd64" && plain && got != whole:
+					t.Fatalf("size %d, byte %#x at %d: %d bytes, want %d", size, c, at, got, whole)
+				case runtime.GOARCH == "amd64" && !plain && got != min(at, whole):
+					t.Fatalf("size %d, byte %#x at %d: %d bytes, want %d", size, c, at, got, min(at, whole))
+				}
+			}
+			text[at] = 'a'
 		}
 	}
 }
