@@ -19,6 +19,7 @@ import (
 	"github.com/aabb9013/hangar/backends/subprocess"
 	"github.com/aabb9013/hangar/httpapi"
 	"github.com/aabb9013/hangar/internal/config"
+	"github.com/aabb9013/hangar/internal/limits"
 	"github.com/aabb9013/hangar/persistence"
 	"github.com/aabb9013/hangar/supervisor"
 )
@@ -32,6 +33,7 @@ type Runtime struct {
 	runID   uint64
 	store   persistence.Store
 	backend *subprocess.Backend
+	limits  *limits.Manager
 
 	mu      sync.Mutex
 	state   runState
@@ -112,23 +114,26 @@ func (rt *Runtime) Start(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	backend := subprocess.New(subprocess.Options{})
+	runTag := strconv.FormatUint(rt.runID, 16) + "." + strconv.Itoa(os.Getpid())
+	held := limits.Open(limits.Options{RunTag: runTag})
+	backend := subprocess.New(subprocess.Options{Limits: held})
 	client := backends.ClientInfo{Name: "hangar", Version: Version}
 	sys, err := actors.New(actors.Options{
 		Store:             rt.store,
 		Backends:          map[supervisor.Mode]backends.Backend{supervisor.ModeSubprocess: backend},
 		Logger:            rt.logger,
 		MaxParallelStarts: firstPositive(rt.opts.MaxParallelStarts, rt.cfg.Execution.MaxParallelStarts),
-		RunTag:            strconv.FormatUint(rt.runID, 16) + "." + strconv.Itoa(os.Getpid()),
+		RunTag:            runTag,
 		RunID:             rt.runID,
 		Client:            client,
 		Specs:             rt.cfg.Servers,
 	})
 	if err != nil {
 		backend.Close()
+		held.Close()
 		return err
 	}
-	rt.backend, rt.sys, rt.started, rt.state = backend, sys, time.Now(), isStarted
+	rt.limits, rt.backend, rt.sys, rt.started, rt.state = held, backend, sys, time.Now(), isStarted
 	edge := edge{rt}
 	rt.front = httpapi.NewFront(httpapi.FrontOptions{
 		Runtime: edge, Logger: rt.logger, Server: client, CallTimeout: rt.opts.CallTimeout,
@@ -193,6 +198,7 @@ func (rt *Runtime) Close(ctx context.Context) error {
 			faults = append(faults, fmt.Errorf("cannot write the end of the event log: %w", err))
 		}
 		rt.backend.Close()
+		rt.limits.Close()
 	}
 	if err := rt.store.Close(); err != nil {
 		faults = append(faults, fmt.Errorf("cannot close the state: %w", err))

@@ -92,10 +92,20 @@ func (s *step) startFailed(class FailureClass, reason string) {
 	}
 	s.restAfterFailure(class, reason)
 	if again {
-		s.backOff(s.nextDelay(1))
+		delay := s.nextDelay(1)
+		if class == FailResource {
+			// The want ends for all servers at once and is nobody's fault: do
+			// not let it outlast its cause by long.
+			delay = min(delay, maxResourceDelay)
+		}
+		s.backOff(delay)
 	}
 	s.do(FailWaiting{Reason: reason, RetryAfter: s.m.RetryIn(s.env.Now)})
 }
+
+// maxResourceDelay bounds the wait for the next try of a start that failed for
+// want of a resource of the node.
+const maxResourceDelay = 5 * time.Second
 
 func (s *step) retriesStart(class FailureClass, recovering bool) bool {
 	if class == FailPermanent || s.m.Policy.Restart == Temporary {

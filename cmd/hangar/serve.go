@@ -50,6 +50,7 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 	if err := f.refuseOpenHost(); err != nil {
 		return err
 	}
+	keepDescriptors()
 	caught := catchSignals()
 	defer caught.release()
 	out := &logOutput{talk: cmd.ErrOrStderr()}
