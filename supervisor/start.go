@@ -95,8 +95,10 @@ func (s *step) startFailed(class FailureClass, reason string) {
 		delay := s.nextDelay(1)
 		if class == FailResource {
 			// The want ends for all servers at once and is nobody's fault: do
-			// not let it outlast its cause by long.
-			delay = min(delay, maxResourceDelay)
+			// not let the wait outlast its cause by long.
+			soon := s.m.Policy
+			soon.BackoffMax = min(soon.BackoffMax, maxResourceDelay)
+			delay = soon.delay(s.m.Streak-1, s.env.Jitter)
 		}
 		s.backOff(delay)
 	}
@@ -104,7 +106,7 @@ func (s *step) startFailed(class FailureClass, reason string) {
 }
 
 // maxResourceDelay bounds the wait for the next try of a start that failed for
-// want of a resource of the node.
+// want of a resource of the node, before jitter.
 const maxResourceDelay = 5 * time.Second
 
 func (s *step) retriesStart(class FailureClass, recovering bool) bool {
