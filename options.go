@@ -81,6 +81,10 @@ type Options struct {
 	// MaxParallelStarts bounds the starts that run at once; 0 = the
 	// configuration's, else twice the number of cores, at least 4.
 	MaxParallelStarts int
+	// MaxCalls bounds the calls in flight on the node, waiting ones included;
+	// one more is refused with ErrOverloaded. 0 = the configuration's, else
+	// 20,000; negative = no bound.
+	MaxCalls int
 	// AllowedHosts and AllowedOrigins are accepted beside loopback names in
 	// the Host and Origin headers.
 	AllowedHosts, AllowedOrigins []string
@@ -130,6 +134,20 @@ func (o Options) Validate() error {
 		fault("Logger and OpenLog are both set, choose one")
 	}
 	return errors.Join(faults...)
+}
+
+// defaultMaxCalls is limits.max_calls of a runtime without a file.
+const defaultMaxCalls = 20_000
+
+// maxCalls is the bound of the calls in flight, 0 if there is none.
+func (o Options) maxCalls(cfg *config.Config) int {
+	switch {
+	case o.MaxCalls != 0:
+		return max(o.MaxCalls, 0)
+	case o.ConfigFile != "":
+		return cfg.Limits.MaxCalls
+	}
+	return defaultMaxCalls
 }
 
 // loadConfig reads the configuration file, if there is one.

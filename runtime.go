@@ -123,6 +123,7 @@ func (rt *Runtime) Start(ctx context.Context) error {
 		Backends:          map[supervisor.Mode]backends.Backend{supervisor.ModeSubprocess: backend},
 		Logger:            rt.logger,
 		MaxParallelStarts: firstPositive(rt.opts.MaxParallelStarts, rt.cfg.Execution.MaxParallelStarts),
+		MaxCalls:          rt.opts.maxCalls(rt.cfg),
 		RunTag:            runTag,
 		RunID:             rt.runID,
 		Client:            client,

@@ -39,6 +39,7 @@ type cell struct {
 	holding  *backends.Call // at hand: neither queued nor sent nor finished
 	starters []chan error
 	stoppers []stopper
+	drain    supervisor.DrainRate
 	expiry   *time.Timer // of the earliest deadline
 	expireAt time.Time
 	retired  string // reason; not empty once the server is being deleted

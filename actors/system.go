@@ -30,9 +30,12 @@ type Options struct {
 	Logger   *slog.Logger
 	// MaxParallelStarts bounds the start attempts that run at once.
 	MaxParallelStarts int
-	RunTag            string
-	RunID             uint64
-	Client            backends.ClientInfo
+	// MaxCalls bounds the calls in flight on the node, waiting ones included;
+	// one more is refused with supervisor.ErrOverloaded. 0 = no bound.
+	MaxCalls int
+	RunTag   string
+	RunID    uint64
+	Client   backends.ClientInfo
 	// Specs are the servers of the configuration file; they win over servers
 	// made by API with the same id.
 	Specs []supervisor.ServerSpec
@@ -63,6 +66,12 @@ type System struct {
 	killing context.Context // ends when stops must not wait any more
 	kill    context.CancelFunc
 	goes    sync.WaitGroup // goroutines that work for actors
+
+	// Every call writes to it: the fields beside it must not share its line of
+	// the processor's cache.
+	_        [64]byte
+	inFlight atomic.Int64 // calls, if they are bounded
+	_        [64]byte
 }
 
 // fleet is the registry's snapshot for readers; it is immutable.
