@@ -58,6 +58,7 @@ var layers = []layer{
 		"the suite of all backends needs the stub server besides"},
 	{"internal", []string{"supervisor", "backends", "internal/jsonrpc", "internal/mcp"},
 		"internal packages are tools of the layers above and must not reach up"},
+	{"internal/usage", nil, "reading /proc needs nothing of ours"},
 	{"internal/limits", []string{"backends"}, "limits of processes know the host and the types of the contract, no policy"},
 	{"internal/jsonrpc", nil, "the wire format is the lowest layer; everything may stand on it"},
 	{"internal/testserver", nil, "the stub server must be independent of the code it tests"},

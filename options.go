@@ -6,10 +6,12 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/aabb9013/hangar/httpapi"
 	"github.com/aabb9013/hangar/internal/config"
+	"github.com/aabb9013/hangar/internal/limits"
 	"github.com/aabb9013/hangar/persistence"
 	"github.com/aabb9013/hangar/supervisor"
 )
@@ -85,6 +87,10 @@ type Options struct {
 	// one more is refused with ErrOverloaded. 0 = the configuration's, else
 	// 20,000; negative = no bound.
 	MaxCalls int
+	// MemoryBudget bounds the memory of all servers together: a size such as
+	// 4g, or a share of the node's memory such as 80%. Above it idle servers
+	// are stopped. Empty = the configuration's, else no bound.
+	MemoryBudget string
 	// AllowedHosts and AllowedOrigins are accepted beside loopback names in
 	// the Host and Origin headers.
 	AllowedHosts, AllowedOrigins []string
@@ -134,6 +140,23 @@ func (o Options) Validate() error {
 		fault("Logger and OpenLog are both set, choose one")
 	}
 	return errors.Join(faults...)
+}
+
+// memoryBudget is the bound of the servers' memory in bytes, 0 if there is none.
+func (o Options) memoryBudget(cfg *config.Config) (int64, error) {
+	text := o.MemoryBudget
+	if text == "" {
+		text = cfg.Limits.MemoryBudget
+	}
+	node := limits.NodeMemory()
+	budget, err := supervisor.ParseMemoryBudget(text, node)
+	if err == nil && node == 0 && strings.HasSuffix(text, "%") {
+		err = errors.New("the memory of this node is unknown, so it has no shares; write a size such as 4g")
+	}
+	if err != nil {
+		return 0, fmt.Errorf("memory budget: %w", err)
+	}
+	return budget, nil
 }
 
 // defaultMaxCalls is limits.max_calls of a runtime without a file.

@@ -20,6 +20,7 @@ import (
 	"github.com/aabb9013/hangar/httpapi"
 	"github.com/aabb9013/hangar/internal/config"
 	"github.com/aabb9013/hangar/internal/limits"
+	"github.com/aabb9013/hangar/internal/usage"
 	"github.com/aabb9013/hangar/persistence"
 	"github.com/aabb9013/hangar/supervisor"
 )
@@ -114,6 +115,10 @@ func (rt *Runtime) Start(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	budget, err := rt.opts.memoryBudget(rt.cfg)
+	if err != nil {
+		return err
+	}
 	runTag := strconv.FormatUint(rt.runID, 16) + "." + strconv.Itoa(os.Getpid())
 	held := limits.Open(limits.Options{RunTag: runTag})
 	backend := subprocess.New(subprocess.Options{Limits: held})
@@ -124,6 +129,8 @@ func (rt *Runtime) Start(ctx context.Context) error {
 		Logger:            rt.logger,
 		MaxParallelStarts: firstPositive(rt.opts.MaxParallelStarts, rt.cfg.Execution.MaxParallelStarts),
 		MaxCalls:          rt.opts.maxCalls(rt.cfg),
+		MemoryBudget:      budget,
+		SampleMemory:      func(pids []int, exact bool) []int64 { return usage.Memory("", pids, exact) },
 		RunTag:            runTag,
 		RunID:             rt.runID,
 		Client:            client,

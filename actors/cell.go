@@ -28,6 +28,7 @@ type cell struct {
 	log        backends.LogRing
 	awaitsSlot atomic.Bool  // calls wait for one in flight to end
 	lastReply  atomic.Int64 // unix ns of the last answer of an instance
+	curve      memoryCurve
 
 	durable supervisor.ServerSpec // the spec as stored; the registry's own
 

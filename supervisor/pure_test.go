@@ -13,7 +13,7 @@ import (
 
 // pureImports is all the package may use; each has no clock, no I/O and no
 // hidden state as far as the functions below are not called.
-var pureImports = []string{"encoding/json", "errors", "fmt", "maps", "math", "slices", "strconv", "strings", "time", "unicode/utf8"}
+var pureImports = []string{"cmp", "encoding/json", "errors", "fmt", "maps", "math", "slices", "strconv", "strings", "time", "unicode/utf8"}
 
 var clockCalls = []string{"Now", "Since", "Until", "After", "AfterFunc", "Sleep", "Tick", "NewTimer", "NewTicker"}
 

@@ -28,3 +28,10 @@ func (d *decoder) limits(s *Server, spec *supervisor.ServerSpec, p *path) bool {
 	spec.Limits.PIDs = r.PIDs
 	return good
 }
+
+// memoryBudget checks the text; whoever knows the node's memory reads it again.
+func (d *decoder) memoryBudget(l *Limits) {
+	if _, err := supervisor.ParseMemoryBudget(l.MemoryBudget, 1); err != nil && !l.bad("memory_budget") {
+		d.fault(l.where("memory_budget"), (*path)(nil).child("limits").child("memory_budget"), "%s", err)
+	}
+}
