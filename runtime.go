@@ -43,6 +43,7 @@ type Runtime struct {
 	front   *httpapi.Front
 	started time.Time
 	closing chan struct{} // closed when Close begins
+	drained chan struct{} // closed when no call is under way any more
 	closed  chan struct{} // closed when Close is done
 	failure error         // of Close
 }
@@ -76,7 +77,7 @@ func New(opts Options) (*Runtime, error) {
 	if err := opts.heed(cfg, logger); err != nil {
 		return nil, err
 	}
-	rt := &Runtime{opts: opts, cfg: cfg, logger: logger, closing: make(chan struct{}), closed: make(chan struct{})}
+	rt := &Runtime{opts: opts, cfg: cfg, logger: logger, closing: make(chan struct{}), drained: make(chan struct{}), closed: make(chan struct{})}
 	var random [8]byte
 	rand.Read(random[:]) // never fails
 	rt.runID = binary.LittleEndian.Uint64(random[:])
@@ -205,6 +206,8 @@ func (rt *Runtime) Close(ctx context.Context) error {
 		if err := rt.sys.Close(ctx); err != nil {
 			faults = append(faults, fmt.Errorf("cannot write the end of the event log: %w", err))
 		}
+		// Until here whoever calls is told 503, and not left without an answer.
+		close(rt.drained)
 		rt.backend.Close()
 		rt.limits.Close()
 	}
@@ -228,14 +231,15 @@ func (rt *Runtime) Handler() Handler {
 }
 
 // Serve answers HTTP on the listener with all the edge's limits set, until
-// ctx ends, Close begins or the listener fails; requests under way then get a
-// bounded time to finish. It closes the listener in any case.
+// ctx ends, Close has drained the servers or the listener fails; requests under
+// way then get a bounded time to finish. From the beginning of Close new calls
+// and changes are answered 503. It closes the listener in any case.
 func (rt *Runtime) Serve(ctx context.Context, ln net.Listener) error {
 	if _, err := rt.system(); err != nil {
 		ln.Close()
 		return err
 	}
-	ctx, cancel := rt.untilClose(ctx)
+	ctx, cancel := until(ctx, rt.drained)
 	defer cancel()
 	return httpapi.Serve(ctx, ln, rt.api.Server())
 }
@@ -247,17 +251,17 @@ func (rt *Runtime) ServeStdio(ctx context.Context, in io.Reader, out io.Writer) 
 	if _, err := rt.system(); err != nil {
 		return err
 	}
-	ctx, cancel := rt.untilClose(ctx)
+	ctx, cancel := until(ctx, rt.closing)
 	defer cancel()
 	return rt.front.ServeStdio(ctx, in, out)
 }
 
-// untilClose derives a context that also ends when Close begins.
-func (rt *Runtime) untilClose(ctx context.Context) (context.Context, context.CancelFunc) {
+// until derives a context that also ends when done is closed.
+func until(ctx context.Context, done <-chan struct{}) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {
 		select {
-		case <-rt.closing:
+		case <-done:
 			cancel()
 		case <-ctx.Done():
 		}
