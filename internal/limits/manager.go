@@ -15,14 +15,12 @@ import (
 // Names of the directories that a runtime makes; its run tag follows.
 const (
 	groupPrefix = "hangar-"      // holds the groups of its instances
-	selfPrefix  = "hangar-self-" // holds the runtime itself, v2 only
+	selfPrefix  = "hangar-self-" // holds the runtime itself, v2 only; begins as the other
 )
 
 // Options of Open.
 type Options struct {
-	// RunTag tells this runtime's groups from others'. It ends in a dot and
-	// the runtime's process id.
-	RunTag string
+	RunTag string // tells this runtime's groups from others'; a file name
 	// Root is where /proc and /sys are found; empty is the real ones.
 	Root string
 }
@@ -33,6 +31,7 @@ type Manager struct {
 	report Report
 	own    map[string]string // v1: directory of this process, by controller
 	base   map[string]string // directory of this runtime, by controller; "" for v2
+	locks  []*os.File        // of the directories that this runtime made, as long as it lives
 }
 
 // Open looks at the host, chooses the mechanism, makes this runtime's
@@ -47,8 +46,11 @@ func Open(opts Options) *Manager {
 	v1 := m.openV1(p.v1)
 	m.report = choose(v2, v1)
 	if m.report.Mechanism == CgroupV2 {
-		m.removeBases()
-		m.base[""] = base
+		for _, unused := range m.base {
+			os.Remove(unused)
+		}
+		clear(m.own)
+		m.base = map[string]string{"": base}
 	} else if base != "" {
 		os.Remove(base)
 	}
@@ -71,9 +73,9 @@ func (m *Manager) openV1(own map[string]string) offer {
 			continue
 		}
 		dir = m.path(dir)
-		m.removeLeftovers(dir)
+		removeLeftovers(dir)
 		base := filepath.Join(dir, groupPrefix+m.opts.RunTag)
-		if err := os.Mkdir(base, 0o755); err != nil {
+		if err := m.claim(base); err != nil {
 			faults = append(faults, err)
 			continue
 		}
@@ -109,9 +111,9 @@ func (m *Manager) openV2(own string) (o offer, base string) {
 		o.why = "none of its controllers is memory, cpu or pids"
 		return o, ""
 	}
-	m.removeLeftovers(dir)
+	removeLeftovers(dir)
 	base = filepath.Join(dir, groupPrefix+m.opts.RunTag)
-	if err := os.Mkdir(base, 0o755); err != nil {
+	if err := m.claim(base); err != nil {
 		o.why = err.Error()
 		return o, ""
 	}
@@ -143,7 +145,7 @@ func (m *Manager) enable(dir, wanted string) error {
 		return fmt.Errorf("the group of the runtime holds other processes: %w", err)
 	}
 	leaf := filepath.Join(dir, selfPrefix+m.opts.RunTag)
-	if err := os.Mkdir(leaf, 0o755); err != nil {
+	if err := m.claim(leaf); err != nil {
 		return err
 	}
 	if err := write(filepath.Join(leaf, "cgroup.procs"), self); err != nil {
@@ -152,20 +154,48 @@ func (m *Manager) enable(dir, wanted string) error {
 	return write(control, wanted)
 }
 
+// claim makes a directory of this runtime and locks it: the lock goes with the
+// process, however that ends, and no process id has to be believed.
+func (m *Manager) claim(dir string) error {
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		os.Remove(dir)
+		return err
+	}
+	m.locks = append(m.locks, lock)
+	return nil
+}
+
+// lockDir takes the lock of a directory, or fails at once if another process
+// has it.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("cannot lock %s: %w", dir, err)
+	}
+	return f, nil
+}
+
 // removeLeftovers ends what runtimes that are dead left in dir: whatever still
 // runs in a group of theirs is an orphan.
-func (m *Manager) removeLeftovers(dir string) {
+func removeLeftovers(dir string) {
 	entries, _ := os.ReadDir(dir)
 	for _, e := range entries {
-		name := e.Name()
-		tag, ok := strings.CutPrefix(name, selfPrefix)
-		if !ok {
-			tag, ok = strings.CutPrefix(name, groupPrefix)
-		}
-		if !ok || !m.isDead(tag) {
+		if !e.IsDir() || !strings.HasPrefix(e.Name(), groupPrefix) {
 			continue
 		}
-		base := filepath.Join(dir, name)
+		base := filepath.Join(dir, e.Name())
+		lock, err := lockDir(base)
+		if err != nil {
+			continue // its runtime lives
+		}
 		groups, _ := os.ReadDir(base)
 		for _, g := range groups {
 			if g.IsDir() {
@@ -173,22 +203,8 @@ func (m *Manager) removeLeftovers(dir string) {
 			}
 		}
 		os.Remove(base)
+		lock.Close()
 	}
-}
-
-// isDead: a process with the id may be another one that got it later; its
-// groups then stay for the next start.
-func (m *Manager) isDead(tag string) bool {
-	_, text, ok := strings.Cut(tag, ".")
-	pid, err := strconv.Atoi(text)
-	if !ok || err != nil || pid <= 0 || tag == m.opts.RunTag {
-		return false
-	}
-	if pid == os.Getpid() {
-		return true
-	}
-	_, err = os.Stat(m.path("/proc/" + text))
-	return errors.Is(err, os.ErrNotExist)
 }
 
 func (m *Manager) removeBases() {
@@ -197,6 +213,10 @@ func (m *Manager) removeBases() {
 	}
 	clear(m.base)
 	clear(m.own)
+	for _, lock := range m.locks {
+		lock.Close()
+	}
+	m.locks = nil
 }
 
 // Close removes this runtime's directories. Every group must be closed.

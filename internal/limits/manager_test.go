@@ -117,23 +117,31 @@ func TestGroupOfV1(t *testing.T) {
 func TestLeftoversOfDeadRuntimesGo(t *testing.T) {
 	h := newHost(t, v1Mount, "3:pids:/\n")
 	h.put("/cg/pids/tasks", "")
-	h.put("/proc/4000/stat", "")
-	dead := "hangar-beef." + strconv.Itoa(os.Getpid()) // had our process id before us
-	for _, dir := range []string{dead + "/s.1", "hangar-dead.3999/s.1", "hangar-self-dead.3999", "hangar-live.4000/s.1", "hangar-unknown", "other.3999"} {
+	living := Open(Options{RunTag: "living", Root: h.root})
+	for _, dir := range []string{"hangar-dead/s.1", "hangar-dead/s.2", "hangar-self-dead", "hangar-living/s.1", "other"} {
 		if err := os.MkdirAll(h.path("/cg/pids/"+dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	Open(Options{RunTag: tag, Root: h.root})
-	entries, _ := os.ReadDir(h.path("/cg/pids"))
-	var left []string
-	for _, e := range entries {
-		if e.IsDir() {
-			left = append(left, e.Name())
+	left := func() string {
+		entries, _ := os.ReadDir(h.path("/cg/pids"))
+		var names []string
+		for _, e := range entries {
+			if e.IsDir() {
+				names = append(names, e.Name())
+			}
 		}
+		return strings.Join(names, " ")
 	}
-	if got, want := strings.Join(left, " "), "hangar-"+tag+" hangar-live.4000 hangar-unknown other.3999"; got != want {
+	next := Open(Options{RunTag: tag, Root: h.root})
+	if got, want := left(), "hangar-"+tag+" hangar-living other"; got != want {
 		t.Errorf("left are %q, want %q", got, want)
+	}
+	next.Close()
+	os.Remove(h.path("/cg/pids/hangar-living/s.1"))
+	living.Close()
+	if got := left(); got != "other" {
+		t.Errorf("after the end of both %q is left, want other", got)
 	}
 }
 
