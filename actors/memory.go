@@ -1,7 +1,6 @@
 package actors
 
 import (
-	"sync"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -12,8 +11,6 @@ import (
 const (
 	// MemoryInterval is how often the memory of the servers is measured.
 	MemoryInterval = 5 * time.Second
-	// MaxMemoryPoints bounds the curve of a server; the oldest go.
-	MaxMemoryPoints = 24
 	// maxNamedVictims bounds the names in one event.
 	maxNamedVictims = 100
 	// exactFrom is the share of the budget from which measuring may cost more.
@@ -24,12 +21,6 @@ const (
 // order; exact asks to count shared pages once, at some cost. It may block and
 // is called from one goroutine at a time.
 type MemorySampler func(pids []int, exact bool) []int64
-
-// MemoryPoint is one measurement of a server.
-type MemoryPoint struct {
-	At    time.Time
-	Bytes int64
-}
 
 // MemoryStatus is what is known of the memory of all servers.
 type MemoryStatus struct {
@@ -172,46 +163,6 @@ func (c *cell) onReclaim(m reclaimServer) {
 		return
 	}
 	c.step(supervisor.StopWanted{Reason: supervisor.ReasonMemory})
-}
-
-// memoryCurve is the last measurements of one instance. It outlives the
-// instance, to tell what came before its end. It is safe for concurrent use.
-type memoryCurve struct {
-	mu     sync.Mutex
-	epoch  uint64
-	points []MemoryPoint // a ring once it is full
-	next   int
-}
-
-func (m *memoryCurve) add(epoch uint64, p MemoryPoint) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if epoch != m.epoch {
-		m.epoch, m.points, m.next = epoch, m.points[:0], 0
-	}
-	if len(m.points) < MaxMemoryPoints {
-		m.points = append(m.points, p)
-		return
-	}
-	m.points[m.next] = p
-	m.next = (m.next + 1) % MaxMemoryPoints
-}
-
-func (m *memoryCurve) read() (epoch uint64, points []MemoryPoint) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	points = append(points, m.points[m.next:]...)
-	return m.epoch, append(points, m.points[:m.next]...)
-}
-
-// MemoryCurve returns the last measurements of a server's instance, oldest
-// first, and its epoch: those of the one that runs, or of the last one. It is
-// empty for a server that never ran for MemoryInterval.
-func (s *System) MemoryCurve(id string) (epoch uint64, points []MemoryPoint) {
-	if c := s.fleet.Load().byID[id]; c != nil {
-		return c.curve.read()
-	}
-	return 0, nil
 }
 
 // Memory is what the last sample told of all servers.
