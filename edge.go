@@ -90,12 +90,3 @@ func (e edge) Info() httpapi.Info {
 		},
 	}
 }
-
-// memoryFacts is the memory of all servers as GET /api/system tells it.
-func memoryFacts(m actors.MemoryStatus) map[string]any {
-	facts := map[string]any{"servers_bytes": m.Bytes, "under_pressure": m.Under, "starts_held": m.Held}
-	if m.Budget > 0 {
-		facts["budget_bytes"] = m.Budget
-	}
-	return facts
-}

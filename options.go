@@ -6,12 +6,10 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/aabb9013/hangar/httpapi"
 	"github.com/aabb9013/hangar/internal/config"
-	"github.com/aabb9013/hangar/internal/limits"
 	"github.com/aabb9013/hangar/persistence"
 	"github.com/aabb9013/hangar/supervisor"
 )
@@ -133,6 +131,9 @@ func (o Options) Validate() error {
 	if o.MaxParallelStarts < 0 {
 		fault("max parallel starts must not be negative, it is %d", o.MaxParallelStarts)
 	}
+	if _, err := supervisor.ParseMemoryBudget(o.MemoryBudget, 1); err != nil {
+		fault("memory budget: %w", err)
+	}
 	if o.CallTimeout < 0 {
 		fault("call timeout must not be negative, it is %s", o.CallTimeout)
 	}
@@ -140,37 +141,6 @@ func (o Options) Validate() error {
 		fault("Logger and OpenLog are both set, choose one")
 	}
 	return errors.Join(faults...)
-}
-
-// memoryBudget is the bound of the servers' memory in bytes, 0 if there is none.
-func (o Options) memoryBudget(cfg *config.Config) (int64, error) {
-	text := o.MemoryBudget
-	if text == "" {
-		text = cfg.Limits.MemoryBudget
-	}
-	node := limits.NodeMemory()
-	budget, err := supervisor.ParseMemoryBudget(text, node)
-	if err == nil && node == 0 && strings.HasSuffix(text, "%") {
-		err = errors.New("the memory of this node is unknown, so it has no shares; write a size such as 4g")
-	}
-	if err != nil {
-		return 0, fmt.Errorf("memory budget: %w", err)
-	}
-	return budget, nil
-}
-
-// defaultMaxCalls is limits.max_calls of a runtime without a file.
-const defaultMaxCalls = 20_000
-
-// maxCalls is the bound of the calls in flight, 0 if there is none.
-func (o Options) maxCalls(cfg *config.Config) int {
-	switch {
-	case o.MaxCalls != 0:
-		return max(o.MaxCalls, 0)
-	case o.ConfigFile != "":
-		return cfg.Limits.MaxCalls
-	}
-	return defaultMaxCalls
 }
 
 // loadConfig reads the configuration file, if there is one.

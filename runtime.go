@@ -122,6 +122,7 @@ func (rt *Runtime) Start(ctx context.Context) error {
 	}
 	runTag := strconv.FormatUint(rt.runID, 16) + "." + strconv.Itoa(os.Getpid())
 	held := limits.Open(limits.Options{RunTag: runTag})
+	rt.tellUnheld(held.Report())
 	backend := subprocess.New(subprocess.Options{Limits: held})
 	client := backends.ClientInfo{Name: "hangar", Version: Version}
 	sys, err := actors.New(actors.Options{
