@@ -26,7 +26,7 @@ const (
 // from either. Pages that several processes share count for each, so the sum is
 // an upper bound; with exact they are divided among those that share them,
 // where that is cheap. Root is where /proc is found, empty for the real one.
-// It blocks: some 15 µs for each process of the host.
+// It blocks for as long as it takes to look at every process of the host.
 func Memory(root string, pids []int, exact bool) []int64 {
 	proc := filepath.Join("/", root, "proc")
 	trees := build(readAll(proc))
