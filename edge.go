@@ -85,6 +85,8 @@ func (e edge) Info() httpapi.Info {
 			"event_log_position": stats.LastPosition,
 			"event_log_bytes":    stats.LogBytes,
 			"starts_in_progress": e.rt.sys.Starting(),
+			"limits":             e.rt.limits.Report(),
+			"memory":             memoryFacts(e.rt.sys.Memory()),
 		},
 	}
 }

@@ -81,6 +81,14 @@ type Options struct {
 	// MaxParallelStarts bounds the starts that run at once; 0 = the
 	// configuration's, else twice the number of cores, at least 4.
 	MaxParallelStarts int
+	// MaxCalls bounds the calls in flight on the node, waiting ones included;
+	// one more is refused with ErrOverloaded. 0 = the configuration's, else
+	// 20,000; negative = no bound.
+	MaxCalls int
+	// MemoryBudget bounds the memory of all servers together: a size such as
+	// 4g, or a share of the node's memory such as 80%. Above it idle servers
+	// are stopped. Empty = the configuration's, else no bound.
+	MemoryBudget string
 	// AllowedHosts and AllowedOrigins are accepted beside loopback names in
 	// the Host and Origin headers.
 	AllowedHosts, AllowedOrigins []string
@@ -122,6 +130,9 @@ func (o Options) Validate() error {
 	}
 	if o.MaxParallelStarts < 0 {
 		fault("max parallel starts must not be negative, it is %d", o.MaxParallelStarts)
+	}
+	if _, err := supervisor.ParseMemoryBudget(o.MemoryBudget, 1); err != nil {
+		fault("memory budget: %w", err)
 	}
 	if o.CallTimeout < 0 {
 		fault("call timeout must not be negative, it is %s", o.CallTimeout)

@@ -19,6 +19,8 @@ import (
 	"github.com/aabb9013/hangar/backends/subprocess"
 	"github.com/aabb9013/hangar/httpapi"
 	"github.com/aabb9013/hangar/internal/config"
+	"github.com/aabb9013/hangar/internal/limits"
+	"github.com/aabb9013/hangar/internal/usage"
 	"github.com/aabb9013/hangar/persistence"
 	"github.com/aabb9013/hangar/supervisor"
 )
@@ -32,6 +34,7 @@ type Runtime struct {
 	runID   uint64
 	store   persistence.Store
 	backend *subprocess.Backend
+	limits  *limits.Manager
 
 	mu      sync.Mutex
 	state   runState
@@ -40,6 +43,7 @@ type Runtime struct {
 	front   *httpapi.Front
 	started time.Time
 	closing chan struct{} // closed when Close begins
+	drained chan struct{} // closed when no call is under way any more
 	closed  chan struct{} // closed when Close is done
 	failure error         // of Close
 }
@@ -73,7 +77,7 @@ func New(opts Options) (*Runtime, error) {
 	if err := opts.heed(cfg, logger); err != nil {
 		return nil, err
 	}
-	rt := &Runtime{opts: opts, cfg: cfg, logger: logger, closing: make(chan struct{}), closed: make(chan struct{})}
+	rt := &Runtime{opts: opts, cfg: cfg, logger: logger, closing: make(chan struct{}), drained: make(chan struct{}), closed: make(chan struct{})}
 	var random [8]byte
 	rand.Read(random[:]) // never fails
 	rt.runID = binary.LittleEndian.Uint64(random[:])
@@ -112,23 +116,34 @@ func (rt *Runtime) Start(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	backend := subprocess.New(subprocess.Options{})
+	budget, err := rt.opts.memoryBudget(rt.cfg)
+	if err != nil {
+		return err
+	}
+	runTag := strconv.FormatUint(rt.runID, 16) + "." + strconv.Itoa(os.Getpid())
+	held := limits.Open(limits.Options{RunTag: runTag})
+	rt.tellUnheld(held.Report())
+	backend := subprocess.New(subprocess.Options{Limits: held})
 	client := backends.ClientInfo{Name: "hangar", Version: Version}
 	sys, err := actors.New(actors.Options{
 		Store:             rt.store,
 		Backends:          map[supervisor.Mode]backends.Backend{supervisor.ModeSubprocess: backend},
 		Logger:            rt.logger,
 		MaxParallelStarts: firstPositive(rt.opts.MaxParallelStarts, rt.cfg.Execution.MaxParallelStarts),
-		RunTag:            strconv.FormatUint(rt.runID, 16) + "." + strconv.Itoa(os.Getpid()),
+		MaxCalls:          rt.opts.maxCalls(rt.cfg),
+		MemoryBudget:      budget,
+		SampleMemory:      func(pids []int, exact bool) []int64 { return usage.Memory("", pids, exact) },
+		RunTag:            runTag,
 		RunID:             rt.runID,
 		Client:            client,
 		Specs:             rt.cfg.Servers,
 	})
 	if err != nil {
 		backend.Close()
+		held.Close()
 		return err
 	}
-	rt.backend, rt.sys, rt.started, rt.state = backend, sys, time.Now(), isStarted
+	rt.limits, rt.backend, rt.sys, rt.started, rt.state = held, backend, sys, time.Now(), isStarted
 	edge := edge{rt}
 	rt.front = httpapi.NewFront(httpapi.FrontOptions{
 		Runtime: edge, Logger: rt.logger, Server: client, CallTimeout: rt.opts.CallTimeout,
@@ -192,7 +207,10 @@ func (rt *Runtime) Close(ctx context.Context) error {
 		if err := rt.sys.Close(ctx); err != nil {
 			faults = append(faults, fmt.Errorf("cannot write the end of the event log: %w", err))
 		}
+		// Until here whoever calls is told 503, and not left without an answer.
+		close(rt.drained)
 		rt.backend.Close()
+		rt.limits.Close()
 	}
 	if err := rt.store.Close(); err != nil {
 		faults = append(faults, fmt.Errorf("cannot close the state: %w", err))
@@ -214,14 +232,15 @@ func (rt *Runtime) Handler() Handler {
 }
 
 // Serve answers HTTP on the listener with all the edge's limits set, until
-// ctx ends, Close begins or the listener fails; requests under way then get a
-// bounded time to finish. It closes the listener in any case.
+// ctx ends, Close has drained the servers or the listener fails; requests under
+// way then get a bounded time to finish. From the beginning of Close new calls
+// and changes are answered 503. It closes the listener in any case.
 func (rt *Runtime) Serve(ctx context.Context, ln net.Listener) error {
 	if _, err := rt.system(); err != nil {
 		ln.Close()
 		return err
 	}
-	ctx, cancel := rt.untilClose(ctx)
+	ctx, cancel := until(ctx, rt.drained)
 	defer cancel()
 	return httpapi.Serve(ctx, ln, rt.api.Server())
 }
@@ -233,17 +252,17 @@ func (rt *Runtime) ServeStdio(ctx context.Context, in io.Reader, out io.Writer) 
 	if _, err := rt.system(); err != nil {
 		return err
 	}
-	ctx, cancel := rt.untilClose(ctx)
+	ctx, cancel := until(ctx, rt.closing)
 	defer cancel()
 	return rt.front.ServeStdio(ctx, in, out)
 }
 
-// untilClose derives a context that also ends when Close begins.
-func (rt *Runtime) untilClose(ctx context.Context) (context.Context, context.CancelFunc) {
+// until derives a context that also ends when done is closed.
+func until(ctx context.Context, done <-chan struct{}) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {
 		select {
-		case <-rt.closing:
+		case <-done:
 			cancel()
 		case <-ctx.Done():
 		}

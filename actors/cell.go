@@ -28,6 +28,7 @@ type cell struct {
 	log        backends.LogRing
 	awaitsSlot atomic.Bool  // calls wait for one in flight to end
 	lastReply  atomic.Int64 // unix ns of the last answer of an instance
+	curve      memoryCurve
 
 	durable supervisor.ServerSpec // the spec as stored; the registry's own
 
@@ -39,6 +40,7 @@ type cell struct {
 	holding  *backends.Call // at hand: neither queued nor sent nor finished
 	starters []chan error
 	stoppers []stopper
+	drain    supervisor.DrainRate
 	expiry   *time.Timer // of the earliest deadline
 	expireAt time.Time
 	retired  string // reason; not empty once the server is being deleted

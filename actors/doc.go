@@ -4,6 +4,7 @@
 //	root ─┬─ eventlog          the only writer of the store; first up, last down
 //	      ├─ registry          creates, updates, deletes; owns id → actor
 //	      ├─ starts            start admission: a few at once, waiting calls first
+//	      ├─ memory            measures the servers; stops idle ones over the budget
 //	      └─ servers ─ server×N  the machine, the waiting calls; owns one instance
 //
 // # Rules

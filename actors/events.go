@@ -45,7 +45,8 @@ func (s *System) emit(e supervisor.Event) {
 
 func eventLevel(kind supervisor.EventKind) slog.Level {
 	switch kind {
-	case supervisor.ServerCrashed, supervisor.ServerStartFailed, supervisor.ServerDegraded, supervisor.HealthCheckFailed:
+	case supervisor.ServerCrashed, supervisor.ServerStartFailed, supervisor.ServerDegraded, supervisor.HealthCheckFailed,
+		supervisor.MemoryPressured:
 		return slog.LevelWarn
 	case supervisor.ServerGaveUp, supervisor.ActorRestarted:
 		return slog.LevelError

@@ -89,6 +89,11 @@ type (
 		kind supervisor.TimerKind
 		seq  uint64
 	}
+	// reclaimServer: memory → server; stop if idle since lastUsed.
+	reclaimServer struct {
+		epoch    uint64
+		lastUsed time.Time
+	}
 	// slotFreed: the link's reader → server, only while calls wait for one.
 	slotFreed struct{}
 	// toolListChanged: the link's reader → server.
@@ -117,6 +122,23 @@ type (
 	startOver struct {
 		cell  *cell
 		epoch uint64
+	}
+)
+
+// holdStarts: memory → starts, after every sample while it holds them: let one
+// start through until the next, or all again.
+type holdStarts struct{ on bool }
+
+// To the memory actor.
+type (
+	// sampleMemory: its timer → memory.
+	sampleMemory struct{}
+	// memorySampled: sampling goroutine → memory; bytes nil if that failed.
+	memorySampled struct {
+		cells []*cell
+		views []*supervisor.View // as they were before the sample
+		bytes []int64
+		at    time.Time
 	}
 )
 

@@ -48,6 +48,8 @@ func (c *cell) handle(ctx actor.Context) {
 		c.onProbe(m)
 	case timerElapsed:
 		c.onTimer(m)
+	case reclaimServer:
+		c.onReclaim(m)
 	case toolListChanged:
 		c.onToolListChanged(m.epoch)
 	case toolsListed:

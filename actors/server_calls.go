@@ -22,12 +22,14 @@ func (c *cell) onCall(call *backends.Call) {
 		c.refuse(call, fmt.Errorf("%w: %q is being deleted", supervisor.ErrServerNotFound, c.id))
 	case !c.ready() && c.sys.closing.Load():
 		c.refuse(call, supervisor.ErrClosing) // a start would outlive the fleet's stop
+	case c.ready() && c.shed(call):
 	case !c.queue.push(call):
 		c.refuse(call, fmt.Errorf("%w: %d calls wait for server %q", supervisor.ErrOverloaded, c.queue.size, c.id))
 	default:
 		c.holding = nil
 		c.counters.Waiting.Store(int64(c.queue.size))
 		if c.ready() {
+			c.queued()
 			c.dispatch()
 		} else {
 			c.step(supervisor.StartWanted{Cause: supervisor.CauseCall})
@@ -75,7 +77,13 @@ func (c *cell) dispatch() {
 	if c.queue.size == 0 || !c.ready() {
 		return
 	}
-	defer func() { c.counters.Waiting.Store(int64(c.queue.size)) }()
+	turns := 0
+	defer func() {
+		c.counters.Waiting.Store(int64(c.queue.size))
+		if turns > 0 {
+			c.drain = c.drain.Drained(turns, time.Now())
+		}
+	}()
 	for {
 		for c.queue.size > 0 && c.hasSlot() {
 			call := c.queue.pop()
@@ -84,6 +92,7 @@ func (c *cell) dispatch() {
 				c.holding = nil
 				return
 			}
+			turns++
 		}
 		c.awaitsSlot.Store(c.queue.size > 0)
 		// A slot that was freed before the flag was up sent no message.

@@ -44,6 +44,7 @@ func (c *cell) onStarted(m instanceStarted) {
 		c.stopInstance(supervisor.StopInstance{Epoch: m.epoch})
 		return
 	}
+	c.drain = supervisor.DrainRate{} // another instance, another speed
 	c.setCatalogue(m.catalogue)
 	c.lastSuccess = time.Now()
 	c.step(supervisor.Started{Epoch: m.epoch, Tools: len(m.catalogue.Tools), Duration: m.took})

@@ -14,6 +14,8 @@ type starts struct {
 	limit   int
 	running map[startKey]bool
 	waiting []wantStart
+	held    bool // the node is out of memory
+	trickle int  // starts that are let through all the same
 }
 
 type startKey struct {
@@ -32,6 +34,10 @@ func (s *starts) receive(ctx actor.Context) {
 		s.grant()
 	case startOver:
 		s.forget(startKey(m))
+		s.grant()
+	case holdStarts:
+		// One for each sample, so that nobody waits for ever.
+		s.held, s.trickle = m.on, 1
 		s.grant()
 	}
 }
@@ -60,6 +66,12 @@ func (s *starts) forget(key startKey) {
 
 func (s *starts) grant() {
 	for len(s.running) < s.limit && len(s.waiting) > 0 {
+		if s.held {
+			if s.trickle == 0 {
+				break
+			}
+			s.trickle--
+		}
 		i := max(slices.IndexFunc(s.waiting, wantStart.isUrgent), 0)
 		w := s.waiting[i]
 		s.waiting = slices.Delete(s.waiting, i, i+1)

@@ -30,9 +30,16 @@ type Options struct {
 	Logger   *slog.Logger
 	// MaxParallelStarts bounds the start attempts that run at once.
 	MaxParallelStarts int
-	RunTag            string
-	RunID             uint64
-	Client            backends.ClientInfo
+	// MaxCalls bounds the calls in flight on the node, waiting ones included;
+	// one more is refused with supervisor.ErrOverloaded. 0 = no bound.
+	MaxCalls int
+	// SampleMemory measures the servers; nil leaves them unmeasured and
+	// MemoryBudget without effect.
+	SampleMemory MemorySampler
+	MemoryBudget int64 // bytes of all servers together; 0 = no bound
+	RunTag       string
+	RunID        uint64
+	Client       backends.ClientInfo
 	// Specs are the servers of the configuration file; they win over servers
 	// made by API with the same id.
 	Specs []supervisor.ServerSpec
@@ -47,13 +54,16 @@ type System struct {
 	callBuffer *persistence.CallBuffer
 	flushTimer *time.Timer
 
-	eventlog, registry, starts, servers *actor.PID
+	eventlog, registry, starts, servers, memory *actor.PID
 
 	fleet    atomic.Pointer[fleet]
 	version  atomic.Uint64 // of the fleet: servers and tools
 	changes  atomic.Uint64 // of any server's view
 	starting atomic.Int64
-	logOnce  atomic.Int64 // unix s of the last complaint about that
+
+	memoryStatus atomic.Pointer[MemoryStatus]
+
+	logOnce atomic.Int64 // unix s of the last complaint about that
 
 	closing atomic.Bool
 	closed  chan struct{}   // closed when Close is done
@@ -63,6 +73,12 @@ type System struct {
 	killing context.Context // ends when stops must not wait any more
 	kill    context.CancelFunc
 	goes    sync.WaitGroup // goroutines that work for actors
+
+	// Every call writes to it: the fields beside it must not share its line of
+	// the processor's cache.
+	_        [64]byte
+	inFlight atomic.Int64 // calls, if they are bounded
+	_        [64]byte
 }
 
 // fleet is the registry's snapshot for readers; it is immutable.
@@ -111,6 +127,7 @@ func (s *System) spawnTree() {
 	s.starts = s.engine.spawnTop("starts", st)
 	s.servers = s.engine.spawnTop("servers", &nursery{s})
 	s.registry = s.engine.spawnTop("registry", reg)
+	s.memory = s.engine.spawnTop("memory", newMemory(s))
 }
 
 // nursery is the parent of every server's actor.

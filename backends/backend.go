@@ -33,7 +33,8 @@ type LaunchSpec struct {
 	Dir        string
 	Env        map[string]string
 	RunTag     string // tells processes of this runtime from others'
-	MaxMessage int    // 0 = DefaultMaxMessage
+	Limits     Limits
+	MaxMessage int // 0 = DefaultMaxMessage
 	Log        *LogRing
 	Observer   Observer
 }
@@ -106,6 +107,10 @@ type Exit struct {
 	Signal string // name of the signal, if one ended it
 	Err    error  // why the runtime ended it (ErrStdinStalled, …); nil if it ended by itself or by Stop
 	Asked  bool   // ended by Stop
+	// OOM: the kernel killed it because its processes reached MemoryLimit.
+	// MemoryPeak is the most they used, 0 if that is not known. In bytes.
+	OOM                     bool
+	MemoryLimit, MemoryPeak int64
 }
 
 // Normal tells whether the end was a clean exit.

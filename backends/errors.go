@@ -22,7 +22,7 @@ var (
 	// ErrPermanent marks a start error that another try cannot mend.
 	ErrPermanent = errors.New("permanent start error")
 	// ErrResource marks a start error for want of processes or descriptors.
-	ErrResource = errors.New("resource exhausted")
+	ErrResource = errors.New("resource_exhausted")
 )
 
 // Stage names the step of a start that failed.
@@ -77,6 +77,9 @@ func (e Exit) String() string {
 	}
 	if e.Err != nil {
 		how = e.Err.Error() + ", " + how
+	}
+	if e.OOM {
+		how = fmt.Sprintf("oom_killed: memory limit %s, peak %s, %s", FormatBytes(e.MemoryLimit), FormatBytes(e.MemoryPeak), how)
 	}
 	return how
 }

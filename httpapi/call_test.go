@@ -101,8 +101,8 @@ func TestCallFailures(t *testing.T) {
 		{"timeout", failing(supervisor.ErrCallTimeout), addCall, 504, "ToolTimeoutError", "did not answer in 1m0s"},
 		{"crash", failing(&backends.CrashError{Server: "math", Exit: backends.Exit{Code: -1, Signal: "SIGKILL", Err: backends.ErrUnresponsive}, Sent: true}), addCall, 502, "McpServerCrashedError", "SIGKILL"},
 		{"gone", failing(backends.ErrClosed), addCall, 502, "McpServerCrashedError", ""},
-		{"overloaded", failing(fmt.Errorf("math: %w", supervisor.ErrOverloaded)), addCall, 503, "RateLimitExceededError", "math"},
-		{"busy", failing(backends.ErrBusy), addCall, 503, "RateLimitExceededError", ""},
+		{"overloaded", failing(fmt.Errorf("math: %w", supervisor.ErrOverloaded)), addCall, 429, "RateLimitExceededError", "math"},
+		{"busy", failing(backends.ErrBusy), addCall, 429, "RateLimitExceededError", ""},
 		{"stopped", failing(supervisor.ErrStopped), addCall, 409, "McpServerNotReadyError", ""},
 		{"start failed", failing(&supervisor.StartFailedError{Server: "math", Reason: "r"}), addCall, 500, "McpServerStartError", ""},
 		{"cannot start", failing(&supervisor.CannotStartError{Server: "math", Reason: "r", RetryAfter: 1}), addCall, 500, "CannotStartMcpServerError", ""},
@@ -118,7 +118,7 @@ func TestCallFailures(t *testing.T) {
 			r := send(t, testAPI(c.rt), request{method: "POST", path: c.path, body: "{}"})
 			wantError(t, r, c.status, c.error, c.message)
 			retry := r.header.Get("Retry-After")
-			if (c.status == 503 || c.name == "cannot start") != (retry != "") {
+			if (c.status == 503 || c.status == 429 || c.name == "cannot start") != (retry != "") {
 				t.Errorf("Retry-After is %q", retry)
 			}
 			if c.name == "rpc error" {

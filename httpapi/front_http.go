@@ -8,6 +8,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/aabb9013/hangar/internal/jsonrpc"
+	"github.com/aabb9013/hangar/supervisor"
 )
 
 // ServeHTTP serves /mcp: POST for messages, GET for the session's stream,
@@ -131,7 +132,7 @@ func (f *Front) openSession(ctx *fasthttp.RequestCtx, body []byte, env *jsonrpc.
 
 // sessionOf finds the request's session, or answers the request id why there
 // is none: 400 without a session id, 404 for an unknown or ended one, 400 for
-// a revision that is not served.
+// a revision that is not served, 503 at the end of the runtime.
 func (f *Front) sessionOf(ctx *fasthttp.RequestCtx, h *edgeHeaders, id []byte) *session {
 	if len(h.version) > 0 && !served(h.version) {
 		httpError(ctx, fasthttp.StatusBadRequest, id, codeInvalidRequest,
@@ -143,10 +144,24 @@ func (f *Front) sessionOf(ctx *fasthttp.RequestCtx, h *edgeHeaders, id []byte) *
 		return nil
 	}
 	s := f.sessions.find(h.session, f.opts.Now())
-	if s == nil {
+	switch {
+	case s != nil:
+	case f.isClosing(): // and has ended its session
+		ctx.Response.Header.Set("Retry-After", "5")
+		httpError(ctx, fasthttp.StatusServiceUnavailable, id, codeClosing, supervisor.ErrClosing.Error())
+	default:
 		httpError(ctx, fasthttp.StatusNotFound, id, codeInvalidRequest, "no such session: send initialize again")
 	}
 	return s
+}
+
+func (f *Front) isClosing() bool {
+	select {
+	case <-f.closing:
+		return true
+	default:
+		return false
+	}
 }
 
 func served(version []byte) bool {

@@ -15,6 +15,9 @@ import (
 const (
 	firstRetryDelay = 5 * time.Millisecond
 	lastRetryDelay  = time.Second
+	// silentGrace is how long a connection may send nothing while there are no
+	// descriptors for others.
+	silentGrace = time.Second
 	// lingerTime and lingerBytes bound how long the rest of a refused request
 	// is read away.
 	lingerTime  = 500 * time.Millisecond
@@ -63,6 +66,9 @@ func (l *edgeListener) Accept() (net.Conn, error) {
 		if !passes(err) {
 			return nil, err
 		}
+		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+			l.closeSilent(silentGrace)
+		}
 		delay = min(max(2*delay, firstRetryDelay), lastRetryDelay)
 		if l.onRetry != nil {
 			l.onRetry(err, delay)
@@ -97,7 +103,7 @@ func (l *edgeListener) Close() (err error) {
 
 // track takes a connection in; it refuses one too many of an address.
 func (l *edgeListener) track(c net.Conn) (*edgeConn, bool) {
-	conn := &edgeConn{Conn: c, owner: l}
+	conn := &edgeConn{Conn: c, owner: l, since: time.Now()}
 	if tcp, ok := c.RemoteAddr().(*net.TCPAddr); ok {
 		conn.ip = tcp.AddrPort().Addr()
 	}
@@ -159,6 +165,7 @@ type edgeConn struct {
 	net.Conn
 	owner  *edgeListener
 	ip     netip.Addr // of the other end, none for a Unix socket
+	since  time.Time
 	linger atomic.Bool
 	began  atomic.Bool // a byte has come
 
@@ -208,13 +215,15 @@ func (c *edgeConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// closeSilent closes the connections that never sent a byte. Browsers and
-// HTTP clients hold such ones in reserve, and fasthttp would wait for them.
-func (l *edgeListener) closeSilent() {
+// closeSilent closes the connections that never sent a byte for so long.
+// Browsers and HTTP clients hold such ones in reserve: at the end fasthttp
+// would wait for them, and without descriptors they keep others out.
+func (l *edgeListener) closeSilent(grace time.Duration) {
+	now := time.Now()
 	l.mu.Lock()
 	var silent []*edgeConn
 	for c := range l.conns {
-		if !c.began.Load() {
+		if !c.began.Load() && now.Sub(c.since) >= grace {
 			silent = append(silent, c)
 		}
 	}

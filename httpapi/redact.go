@@ -29,6 +29,7 @@ type configShape struct {
 	Network             string                `json:"network"`
 	ReadOnly            bool                  `json:"read_only"`
 	Provenance          supervisor.Provenance `json:"provenance"`
+	Resources           limitsShape           `json:"resources,omitzero"`
 }
 
 func configOf(s supervisor.ServerSpec) configShape {
@@ -49,6 +50,7 @@ func configOf(s supervisor.ServerSpec) configShape {
 		Network:             s.Network,
 		ReadOnly:            s.ReadOnly,
 		Provenance:          s.Provenance,
+		Resources:           limitsShape(s.Limits),
 	}
 	for k := range s.Env {
 		c.Env[k] = redacted

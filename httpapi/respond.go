@@ -41,14 +41,14 @@ var errorTable = []errorRow{
 	// reference program know 500.
 	{supervisor.ErrCannotStart, 500, "CannotStartMcpServerError", 0},
 	{supervisor.ErrStartFailed, 500, "McpServerStartError", 0},
-	{supervisor.ErrOverloaded, 503, "RateLimitExceededError", 1},
+	{supervisor.ErrOverloaded, 429, "RateLimitExceededError", 1},
 	{supervisor.ErrClosing, 503, "RuntimeClosingError", 5},
 	{supervisor.ErrReadOnly, 507, "StateReadOnlyError", 0},
 	{supervisor.ErrCallTimeout, 504, "ToolTimeoutError", 0},
 	{supervisor.ErrInternal, 500, "InternalServerError", 0},
 
 	{backends.ErrCrashed, 502, "McpServerCrashedError", 0},
-	{backends.ErrBusy, 503, "RateLimitExceededError", 1},
+	{backends.ErrBusy, 429, "RateLimitExceededError", 1},
 	{backends.ErrMessageTooLarge, 502, "McpServerCrashedError", 0},
 	{backends.ErrProtocol, 502, "McpServerCrashedError", 0},
 	{backends.ErrStdoutClosed, 502, "McpServerCrashedError", 0},

@@ -66,8 +66,8 @@ func TestEverySentinelHasAnAnswer(t *testing.T) {
 		if answer.status < 400 || answer.name == "" || answer.message == "" {
 			t.Errorf("%s is answered with %+v", name, answer)
 		}
-		if answer.status == 503 && retry == 0 {
-			t.Errorf("%s answers 503 without Retry-After", name)
+		if (answer.status == 503 || answer.status == 429) && retry == 0 {
+			t.Errorf("%s answers %d without Retry-After", name, answer.status)
 		}
 	}
 }

@@ -108,7 +108,7 @@ func Serve(ctx context.Context, ln net.Listener, srv *fasthttp.Server) error {
 	// Closed here too: a shutdown that comes before srv.Serve knows its
 	// listener would leave it open.
 	edge.Close()
-	edge.closeSilent()
+	edge.closeSilent(0)
 	wait, cancel := context.WithTimeout(context.Background(), shutdownGrace)
 	defer cancel()
 	err := srv.ShutdownWithContext(wait)

@@ -14,7 +14,7 @@ import (
 var createFields = []string{
 	"mcp_server_id", "mode", "command", "image", "endpoint", "env", "idle_ttl_s", "health_check_interval_s",
 	"description", "volumes", "network", "read_only",
-	"cwd", "max_consecutive_failures", "max_concurrency", "start_timeout_s",
+	"cwd", "max_consecutive_failures", "max_concurrency", "start_timeout_s", "resources",
 }
 
 // decodeSpec reads and validates the body of a create.
@@ -46,6 +46,7 @@ func decodeSpec(body []byte) (supervisor.ServerSpec, error) {
 	setIf(&spec.MaxFailures, f.integer("max_consecutive_failures", 1, 100))
 	setIf(&spec.MaxConcurrency, f.integer("max_concurrency", 0, 10000))
 	setIf(&spec.StartTimeout, f.seconds("start_timeout_s", time.Second, time.Hour))
+	spec.Limits = f.limits()
 	f.needs(spec)
 	if err := f.err(); err != nil {
 		return supervisor.ServerSpec{}, err

@@ -63,6 +63,7 @@ type detailShape struct {
 	Restarts        int               `json:"restarts"`
 	NextRetryAt     *string           `json:"next_retry_at"`
 	LastError       *string           `json:"last_error"`
+	MemoryBytes     int64             `json:"memory_bytes,omitempty"`
 }
 
 // metaShape is empty while the server does not run.
@@ -91,6 +92,7 @@ func detailOf(v *supervisor.View, now time.Time) detailShape {
 		Epoch:           v.Epoch,
 		Restarts:        v.Restarts,
 		NextRetryAt:     isoOrNull(v.NextRetryAt),
+		MemoryBytes:     v.MemoryBytes(),
 	}
 	if c := v.Counters; c != nil && c.LastUsed.Load() != 0 {
 		d.IdleTime = secondsSince(time.Unix(0, c.LastUsed.Load()), now)

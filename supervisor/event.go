@@ -36,6 +36,7 @@ const (
 	InvocationFailed    EventKind = "ToolInvocationFailed"
 	ActorRestarted      EventKind = "ActorRestarted"
 	EventsDropped       EventKind = "EventsDropped"
+	MemoryPressured     EventKind = "MemoryPressure"
 	RuntimeStarted      EventKind = "RuntimeStarted"
 	RuntimeStopped      EventKind = "RuntimeStopped"
 )

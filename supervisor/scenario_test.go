@@ -195,8 +195,8 @@ func TestResourceFailuresAreRetriedWithoutLimit(t *testing.T) {
 		last = w.m.RetryIn(w.now)
 		w.fire(TimerRetry)
 	}
-	if last != DefaultBackoffMax {
-		t.Errorf("delay after 50 resource failures = %v, want %v", last, DefaultBackoffMax)
+	if last != maxResourceDelay {
+		t.Errorf("delay after 50 resource failures = %v, want %v", last, maxResourceDelay)
 	}
 	w.started().wantSituation("ready live failures=1 streak=51 restarts=1")
 }

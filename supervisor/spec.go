@@ -89,6 +89,7 @@ type ServerSpec struct {
 	MaxFailures         int           `json:"max_consecutive_failures"`
 	MaxConcurrency      int           `json:"max_concurrency,omitempty"` // 0 = DefaultMaxInFlight
 	StartTimeout        time.Duration `json:"start_timeout"`
+	Limits              Limits        `json:"limits,omitzero"`
 
 	// Tools are predefined tool objects (raw, with name and inputSchema),
 	// listed before the first start and replaced by the real list.

@@ -92,10 +92,22 @@ func (s *step) startFailed(class FailureClass, reason string) {
 	}
 	s.restAfterFailure(class, reason)
 	if again {
-		s.backOff(s.nextDelay(1))
+		delay := s.nextDelay(1)
+		if class == FailResource {
+			// The want ends for all servers at once and is nobody's fault: do
+			// not let the wait outlast its cause by long.
+			soon := s.m.Policy
+			soon.BackoffMax = min(soon.BackoffMax, maxResourceDelay)
+			delay = soon.delay(s.m.Streak-1, s.env.Jitter)
+		}
+		s.backOff(delay)
 	}
 	s.do(FailWaiting{Reason: reason, RetryAfter: s.m.RetryIn(s.env.Now)})
 }
+
+// maxResourceDelay bounds the wait for the next try of a start that failed for
+// want of a resource of the node, before jitter.
+const maxResourceDelay = 5 * time.Second
 
 func (s *step) retriesStart(class FailureClass, recovering bool) bool {
 	if class == FailPermanent || s.m.Policy.Restart == Temporary {

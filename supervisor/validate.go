@@ -41,6 +41,7 @@ func (s ServerSpec) Validate() error {
 	s.validateSizes(fault)
 	s.validateEnv(fault)
 	s.validateTools(fault)
+	s.validateLimits(fault)
 	if s.IdleTTL < time.Second || s.IdleTTL > MaxIdleTTL {
 		fault("idle_ttl_s must be between 1 and 86400")
 	}

@@ -48,10 +48,20 @@ type Check struct {
 type Counters struct {
 	Calls, Failed, Waiting atomic.Int64
 	LastUsed               atomic.Int64 // unix ns of the last call's begin or end, 0 = never
+	Memory                 atomic.Int64 // bytes of the instance's processes when last measured, 0 = not yet
 }
 
 // Alive tells whether the server's instance is up and answers.
 func (v *View) Alive() bool { return v.State == Ready && v.Phase == PhaseNone }
+
+// MemoryBytes is what the instance's processes used when they were last
+// measured; 0 if none runs or it is too young.
+func (v *View) MemoryBytes() int64 {
+	if v.PID == 0 || v.Counters == nil {
+		return 0
+	}
+	return v.Counters.Memory.Load()
+}
 
 // Health is the contract's health_status (reference section 1.1.2).
 func (v *View) Health() string {

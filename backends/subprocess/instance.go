@@ -11,6 +11,7 @@ import (
 
 	"github.com/aabb9013/hangar/backends"
 	"github.com/aabb9013/hangar/backends/link"
+	"github.com/aabb9013/hangar/internal/limits"
 )
 
 // Grace periods around the end of a process.
@@ -29,6 +30,7 @@ type instance struct {
 	pipes *pipes
 	proc  *os.Process
 	pid   int
+	group *limits.Group
 	link  *link.Link
 
 	mu     sync.Mutex
@@ -139,9 +141,11 @@ func (in *instance) watch(w *waiter) {
 	in.mu.Lock()
 	status.Asked, status.Err = in.asked, in.reason
 	in.mu.Unlock()
+	in.group.Explain(&status)
 	in.exit = status
 	in.link.Close(status)
 	in.pipes.closeParent()
+	in.group.Close()
 	close(in.done)
 	in.spec.Observer.Ended(in.spec.Epoch, status)
 }

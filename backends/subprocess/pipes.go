@@ -40,8 +40,10 @@ func (p *pipes) open() error {
 	if p.stdout, p.childOut, err = os.Pipe(); err != nil {
 		return err
 	}
-	p.stderr, p.childErr, err = os.Pipe()
-	return err
+	if p.stderr, p.childErr, err = os.Pipe(); err != nil {
+		return err
+	}
+	return leaveReserve(p.childErr)
 }
 
 func (p *pipes) closeChild() { closeAll(p.childIn, p.childOut, p.childErr) }

@@ -5,6 +5,8 @@ import (
 	"os"
 	"runtime"
 	"sync"
+
+	"github.com/aabb9013/hangar/internal/limits"
 )
 
 // spawner starts children from one OS thread that lives as long as the
@@ -20,6 +22,7 @@ type spawnJob struct {
 	path string
 	argv []string
 	attr *os.ProcAttr
+	into limits.Entry
 	done chan spawned
 }
 
@@ -38,10 +41,11 @@ func newSpawner() *spawner {
 
 func (s *spawner) run() {
 	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	var starter limits.Starter
 	for {
 		select {
 		case j := <-s.jobs:
-			proc, err := os.StartProcess(j.path, j.argv, j.attr)
+			proc, err := starter.Start(j.into, j.path, j.argv, j.attr)
 			j.done <- spawned{proc, err}
 		case <-s.quit:
 			return
@@ -49,8 +53,8 @@ func (s *spawner) run() {
 	}
 }
 
-func (s *spawner) start(path string, argv []string, attr *os.ProcAttr) (*os.Process, error) {
-	job := spawnJob{path, argv, attr, make(chan spawned, 1)}
+func (s *spawner) start(into limits.Entry, path string, argv []string, attr *os.ProcAttr) (*os.Process, error) {
+	job := spawnJob{path, argv, attr, into, make(chan spawned, 1)}
 	select {
 	case s.jobs <- job:
 		r := <-job.done

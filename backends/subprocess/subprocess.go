@@ -15,6 +15,7 @@ import (
 
 	"github.com/aabb9013/hangar/backends"
 	"github.com/aabb9013/hangar/backends/link"
+	"github.com/aabb9013/hangar/internal/limits"
 )
 
 // Options tune the backend; zero fields take the defaults.
@@ -26,6 +27,9 @@ type Options struct {
 	// Environ is the environment that children inherit; nil means the
 	// process's own without names that look like secrets.
 	Environ []string
+	// Limits holds children inside of the limits of their spec; nil holds
+	// none. Close of the backend leaves it open.
+	Limits *limits.Manager
 }
 
 // The rungs of the stop ladder, as the MCP lifecycle advises.
@@ -81,12 +85,18 @@ func (b *Backend) Start(ctx context.Context, spec backends.LaunchSpec) (backends
 	if err != nil {
 		return fail(err)
 	}
+	group, err := b.opts.Limits.Prepare(spec.Server, spec.Epoch, spec.Limits)
+	if err != nil {
+		pipes.closeChild()
+		pipes.closeParent()
+		return fail(err)
+	}
 	pidfd := -1
 	want := &pidfd
 	if b.threads {
 		want = nil
 	}
-	proc, err := b.spawner.start(path, spec.Command, &os.ProcAttr{
+	proc, err := b.spawner.start(group.Entry(), path, spec.Command, &os.ProcAttr{
 		Dir:   spec.Dir,
 		Env:   b.environ(spec),
 		Files: []*os.File{pipes.childIn, pipes.childOut, pipes.childErr},
@@ -95,10 +105,11 @@ func (b *Backend) Start(ctx context.Context, spec backends.LaunchSpec) (backends
 	pipes.closeChild()
 	if err != nil {
 		pipes.closeParent()
+		group.Close()
 		return fail(fmt.Errorf("%s: %w", path, err))
 	}
 	in := &instance{
-		spec: spec, opts: b.opts, pipes: pipes, proc: proc,
+		spec: spec, opts: b.opts, pipes: pipes, proc: proc, group: group,
 		pid: proc.Pid, done: make(chan struct{}), drained: make(chan struct{}),
 	}
 	in.link = link.Open(link.Config{
@@ -152,6 +163,9 @@ func lookPathIn(program, path string) (string, error) {
 
 // classify marks errors that another try cannot mend, and want of resources.
 func classify(err error) error {
+	if errors.Is(err, backends.ErrResource) {
+		return err
+	}
 	for _, permanent := range []error{
 		exec.ErrNotFound, os.ErrNotExist, os.ErrPermission, exec.ErrDot,
 		syscall.ENOEXEC, syscall.ENOTDIR, syscall.E2BIG, syscall.ELOOP, syscall.EISDIR, syscall.EINVAL,

@@ -50,6 +50,7 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 	if err := f.refuseOpenHost(); err != nil {
 		return err
 	}
+	keepDescriptors()
 	caught := catchSignals()
 	defer caught.release()
 	out := &logOutput{talk: cmd.ErrOrStderr()}
@@ -118,8 +119,13 @@ func awaitEnd(rt *hangar.Runtime, logger *slog.Logger, http bool, caught signals
 		case err := <-closed:
 			failure = errors.Join(failure, err)
 			if done != nil && http {
-				if err := <-done; err != nil {
-					logger.Warn("connections were closed by force", "err", err)
+				select {
+				case err := <-done:
+					if err != nil {
+						logger.Warn("connections were closed by force", "err", err)
+					}
+				case <-closing.Done():
+					logger.Warn("connections were still open at the end")
 				}
 			}
 			logger.Info("closed")

@@ -26,6 +26,7 @@ type Config struct {
 	Groups      []Group
 
 	Execution     Execution
+	Limits        Limits
 	Discovery     Discovery
 	Retry         Retry
 	EventStore    EventStore
@@ -70,7 +71,7 @@ func Parse(name string, data []byte, getenv func(string) (string, bool)) (*Confi
 	}
 	cfg := &Config{
 		Path: name, Servers: doc.Servers.specs, Definitions: doc.Servers.servers, Groups: doc.Servers.groups,
-		Execution: doc.Execution, Discovery: doc.Discovery, Retry: doc.Retry, EventStore: doc.EventStore,
+		Execution: doc.Execution, Limits: doc.Limits, Discovery: doc.Discovery, Retry: doc.Retry, EventStore: doc.EventStore,
 		Logging: doc.Logging, Health: doc.Health, Observability: doc.Observability, Auth: doc.Auth,
 		ConfigReload: doc.ConfigReload, Truncation: doc.Truncation, HotLoading: doc.HotLoading,
 		RateLimit: doc.RateLimit, Persistence: doc.Persistence, Approvals: doc.Approvals,
@@ -103,6 +104,7 @@ func parse(c *collector, data []byte, getenv func(string) (string, bool)) *file 
 	v := reflect.ValueOf(doc).Elem()
 	d.setDefaults(v)
 	d.section(root, v, nil)
+	d.memoryBudget(&doc.Limits)
 	if doc.at.line > 0 && len(doc.Servers.servers)+len(doc.Servers.groups) == 0 && !doc.Discovery.Enabled && !doc.bad("mcp_servers") {
 		c.fault(doc.where("mcp_servers"), nil, "no servers: mcp_servers is missing or empty, and discovery is not enabled")
 	}

@@ -45,8 +45,8 @@ func TestReferenceFileGivesSpecsInFileOrder(t *testing.T) {
 			},
 		},
 		{ID: "defaults", Mode: supervisor.ModeSubprocess, Command: []string{"uvx", "some-server"}, ReadOnly: true},
-		{ID: "container", Mode: supervisor.ModeDocker, Image: "ghcr.io/example/tools:1.2", Volumes: []string{"./data:/data:ro"}, Network: "bridge"},
-		{ID: "podman", Mode: supervisor.ModeDocker, Image: "ghcr.io/example/tools:1.2", Network: "host", ReadOnly: true},
+		{ID: "container", Mode: supervisor.ModeDocker, Image: "ghcr.io/example/tools:1.2", Volumes: []string{"./data:/data:ro"}, Network: "bridge", Limits: supervisor.Limits{Memory: 1 << 30, CPU: 0.5}},
+		{ID: "podman", Mode: supervisor.ModeDocker, Image: "ghcr.io/example/tools:1.2", Network: "host", ReadOnly: true, Limits: supervisor.Limits{Memory: 512 << 20, CPU: 1}},
 		{ID: "remote", Mode: supervisor.ModeRemote, Endpoint: "https://api.example.com/mcp", ReadOnly: true},
 		{ID: "restricted", Mode: supervisor.ModeSubprocess, Command: []string{"npx", "-y", "everything"}, ReadOnly: true},
 	}

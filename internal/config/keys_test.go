@@ -105,6 +105,12 @@ func (k key) rightValues() []string {
 		return []string{k.number(f.min), k.number(math.Min(f.max, math.MaxInt32)), k.number((f.min + math.Min(f.max, 1e6)) / 2)}
 	case f.kind.Kind() == reflect.String && f.required:
 		return []string{"s"}
+	case strings.HasSuffix(k.path, ".memory"):
+		return []string{"512m", "1g", "8388608", ""}
+	case strings.HasSuffix(k.path, ".cpu"):
+		return []string{"0.5", `"2"`, ""}
+	case strings.HasSuffix(k.path, ".memory_budget"):
+		return []string{"4g", "80%", `"2147483648"`, "0", ""}
 	case f.kind.Kind() == reflect.String:
 		return []string{"https://h/x", `"1"`, ""}
 	case f.kind == reflect.TypeFor[[]string]():

@@ -7,6 +7,7 @@ type file struct {
 	keyed
 	Servers           serverMap     `cfg:"mcp_servers"`
 	Execution         Execution     `cfg:"execution"`
+	Limits            Limits        `cfg:"limits"`
 	Discovery         Discovery     `cfg:"discovery"`
 	Retry             Retry         `cfg:"retry"`
 	EventStore        EventStore    `cfg:"event_store"`
@@ -41,6 +42,16 @@ type Execution struct {
 	DefaultServerConcurrency int `cfg:"default_mcp_server_concurrency" default:"10" min:"0" max:"10000"`
 	// MaxParallelStarts is our own key; 0 leaves the choice to the runtime.
 	MaxParallelStarts int `cfg:"max_parallel_starts" min:"0" max:"10000"`
+}
+
+// Limits bounds what the node takes on; the section is our own.
+type Limits struct {
+	keyed
+	// MaxCalls bounds the calls in flight, waiting ones included; 0 = no bound.
+	MaxCalls int `cfg:"max_calls" default:"20000" min:"0" max:"1000000"`
+	// MemoryBudget bounds the memory of all servers: bytes, a size as 4g, or a
+	// share of the node's memory as 80%. Empty or 0 = no bound.
+	MemoryBudget string `cfg:"memory_budget,scalar"`
 }
 
 // Retry is the policy for calls that are tried again.

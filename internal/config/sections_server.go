@@ -46,11 +46,12 @@ type Server struct {
 	ToolProjection Opaque `cfg:"tool_projection"`
 }
 
-// Resources bounds a container.
+// Resources bounds a container, and what is written here also a subprocess.
 type Resources struct {
 	keyed
 	Memory string `cfg:"memory,scalar" default:"512m"`
 	CPU    string `cfg:"cpu,scalar" default:"1.0"`
+	PIDs   int    `cfg:"pids" min:"0" max:"4194304"` // 0 = no limit
 }
 
 // RemoteAuth is what a remote server wants to see. The names of further keys

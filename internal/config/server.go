@@ -90,7 +90,7 @@ func (d *decoder) validID(id string, at position, p *path) bool {
 // spec itself finds wrong, at the key it is about.
 func (d *decoder) spec(s *Server, p *path) (supervisor.ServerSpec, bool) {
 	spec := s.spec()
-	good := true
+	good := d.limits(s, &spec, p.child("resources"))
 	if s.Network != "" && s.NetworkMode != "" && s.Network != s.NetworkMode {
 		d.fault(s.where("network_mode"), p.child("network_mode"), "network and network_mode are two names of one key and must not differ")
 		good = false

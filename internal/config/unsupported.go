@@ -90,7 +90,7 @@ func (u *unbuilt) server(s *Server, p *path) {
 // notForSubprocess are the keys of other modes: the reference accepts them
 // without a word.
 var notForSubprocess = []string{
-	"image", "endpoint", "volumes", "build", "resources", "network", "network_mode",
+	"image", "endpoint", "volumes", "build", "network", "network_mode",
 	"read_only", "user", "auth", "tls", "http", "transport",
 }
 

@@ -86,8 +86,8 @@ func TestKeysWithoutEffectWarn(t *testing.T) {
 			t.Errorf("%s: got %v", text, c.Warnings())
 		}
 	}
-	c := mustParse(t, oneServer("image: x\nnetwork: bridge\nauth: {type: none}\nresources: {memory: 1g}"), nil)
-	if len(c.Warnings()) != 4 {
+	c := mustParse(t, oneServer("image: x\nnetwork: bridge\nauth: {type: none}"), nil)
+	if len(c.Warnings()) != 3 {
 		t.Errorf("keys of other modes: got %v", c.Warnings())
 	}
 }

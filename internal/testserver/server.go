@@ -54,6 +54,7 @@ type server struct {
 	calls   int
 	added   bool
 	roots   []byte
+	kept    [][]byte               // memory that AllocAtCall took
 	pending map[string]*time.Timer // by the raw id: calls that answer later
 }
 

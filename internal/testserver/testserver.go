@@ -64,6 +64,7 @@ type Options struct {
 	WrongID        bool
 	Roots          bool
 	StartCost      time.Duration
+	AllocAtCall    int
 
 	hold bool // the grandchild: sleep and nothing else
 }
@@ -163,6 +164,7 @@ func parse(args []string, errw io.Writer) (Options, error) {
 	fs.BoolVar(&o.WrongID, "wrong-id", false, "answer every tools/call under an id that nobody asked")
 	fs.BoolVar(&o.Roots, "roots", false, "ask for roots/list after notifications/initialized; tool `roots` tells the answer")
 	fs.Var((*delay)(&o.StartCost), "start-cost", "burn CPU for this `time` at the start (200ms; a plain number is milliseconds)")
+	fs.IntVar(&o.AllocAtCall, "alloc-at-call", 0, "at every tools/call take and keep this `number` of bytes of memory more")
 	fs.BoolVar(&o.hold, "hold", false, "sleep (at most 10 minutes) and do nothing else: what the grandchild does")
 	if err := fs.Parse(args); err != nil {
 		return Options{}, err

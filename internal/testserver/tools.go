@@ -65,6 +65,7 @@ func (s *server) call(id, params []byte) {
 		}
 	}
 	s.calls++
+	s.alloc()
 	switch {
 	case s.opts.StallAtCall:
 		s.stalled = true
@@ -87,6 +88,18 @@ func (s *server) call(id, params []byte) {
 	if s.opts.ListChanged && !s.added {
 		s.added = true
 		s.notify("notifications/tools/list_changed", "")
+	}
+}
+
+// alloc takes memory in steps and writes to every page of it.
+func (s *server) alloc() {
+	const step = 1 << 20
+	for left := s.opts.AllocAtCall; left > 0; left -= step {
+		block := make([]byte, min(step, left))
+		for i := 0; i < len(block); i += os.Getpagesize() {
+			block[i] = 1
+		}
+		s.kept = append(s.kept, block)
 	}
 }
 
