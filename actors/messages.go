@@ -203,6 +203,7 @@ type (
 		commits []commit
 		err     error
 		callErr error
+		dropped uint64 // events that the calls were to tell of as lost
 	}
 	// flushAll: system → eventlog; answered when everything sent before it
 	// is written.

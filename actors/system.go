@@ -96,7 +96,7 @@ func New(opts Options) (*System, error) {
 	if opts.MaxParallelStarts <= 0 {
 		opts.MaxParallelStarts = DefaultParallelStarts()
 	}
-	s := &System{opts: opts, logger: opts.Logger, callBuffer: persistence.NewCallBuffer(0), closed: make(chan struct{})}
+	s := &System{opts: opts, logger: opts.Logger, callBuffer: opts.Store.CallBuffer(), closed: make(chan struct{})}
 	s.living, s.die = context.WithCancel(context.Background())
 	s.killing, s.kill = context.WithCancel(context.Background())
 	s.fleet.Store(&fleet{byID: map[string]*cell{}})

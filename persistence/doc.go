@@ -1,6 +1,6 @@
 // Package persistence is the memory of a node: an append-only event log and a
 // set of documents, kept in one badger directory. It is the only package that
-// imports badger and it imports nothing else of the module.
+// imports badger.
 //
 // # Model
 //
@@ -13,7 +13,7 @@
 // Events reach the log on two ways that meet in the same block format:
 //
 //	Commit       control events with their documents; stored when it returns
-//	CallBuffer → AppendCalls   one packed record per tool call, drained in bulk
+//	CallBuffer → FlushCalls    one packed record per tool call, written in bulk
 //
 // # Layout
 //
@@ -21,7 +21,8 @@
 //	i/<stream>\0<version of its first record, BE>    index: which block holds these versions
 //	v/<stream>                                       last version of a stream whose blocks were all dropped
 //	d/<kind>\0<id>                                   document
-//	m/format, m/first                                format version; oldest retained block
+//	m/format, m/first, m/end                         format version; oldest retained block; newest
+//	                                                 block and how far the journal is in the log
 //
 // A block is the unit of checksum, of retention and of replay; codec.go and
 // block.go describe its bytes. Numbers are held by the single writer and are
@@ -42,6 +43,12 @@
 // write survives kill -9 of the process but not the loss of power; [Power]
 // adds one fsync per Commit and per AppendCalls.
 //
+// Calls wait for their block in the file calls.journal, which is mapped: they
+// survive kill -9 from the moment they are recorded (see package journal). Each
+// transaction moves the mark behind the last record it holds, so what is found
+// in the file at Open is written once. [Power] does not sync it: after a loss of
+// power the calls of the last flush interval may be missing.
+//
 // # A full volume
 //
 // A mapped page that cannot be had is a SIGBUS, which ends the process from
@@ -58,6 +65,6 @@
 // # Reading order
 //
 // store.go (the contract), codec.go and block.go (bytes), ledger.go (numbers),
-// badger.go, write.go, read.go, retain.go, space.go, callbuffer.go; memory.go is
-// the same over slices.
+// badger.go, format.go, write.go, read.go, retain.go, space.go, callbuffer.go,
+// calljournal.go; memory.go is the same over slices.
 package persistence

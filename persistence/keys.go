@@ -12,11 +12,8 @@ const (
 	prefixDoc     = "d/"
 	keyFormat     = "m/format"
 	keyFirst      = "m/first"
+	keyEnd        = "m/end"
 )
-
-// formatVersion is the content of m/format. Raise it when an older program
-// must not open the directory; new record types do not need that.
-const formatVersion = "hangar-log 1"
 
 func blockKey(position uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte(prefixBlock), position)

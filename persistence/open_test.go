@@ -126,7 +126,7 @@ func TestDirectoryIsCreatedPrivate(t *testing.T) {
 
 func TestForeignDirectoryIsRefused(t *testing.T) {
 	for name, entry := range map[string][2]string{
-		"newer format":      {"m/format", "hangar-log 2"},
+		"newer format":      {"m/format", "hangar-log 3"},
 		"another program's": {"whatever", "x"},
 	} {
 		dir := t.TempDir()

@@ -40,7 +40,7 @@ func (s *Badger) retain(appended uint64) error {
 func (s *Badger) dropOldest(offset uint64) (int, error) {
 	txn := s.db.NewTransaction(true)
 	defer txn.Discard()
-	first, begin := s.firstPosition.Load(), s.firstOffset.Load()
+	first, begin, anchor := s.firstPosition.Load(), s.firstOffset.Load(), s.firstChecksum
 	var n, entries int
 	for n < retainBlocks && begin < offset && entries < s.sizing.entries/2 {
 		old, err := s.oldest(txn, first)
@@ -60,19 +60,18 @@ func (s *Badger) dropOldest(offset uint64) (int, error) {
 		}
 		n++
 		entries += 2 * (1 + len(old.dir))
-		first, begin = old.last()+1, old.end
+		first, begin, anchor = old.last()+1, old.end, old.checksum
 	}
 	if n == 0 {
 		return 0, nil
 	}
-	mark := binary.BigEndian.AppendUint64(nil, first)
-	mark = binary.BigEndian.AppendUint64(mark, begin)
-	if err := txn.Set([]byte(keyFirst), mark); err != nil {
+	if err := txn.Set([]byte(keyFirst), logStart{first, begin, anchor}.append(nil)); err != nil {
 		return 0, err
 	}
 	// The mark moves first: a reader that then misses a block knows why.
 	s.firstPosition.Store(first)
 	s.firstOffset.Store(begin)
+	s.firstChecksum = anchor
 	if err := txn.Commit(); err != nil {
 		return 0, s.breakDown(fmt.Errorf("cannot write to %s: %w", s.opts.Dir, err))
 	}
@@ -113,7 +112,7 @@ func (s *Badger) oldest(txn *badger.Txn, first uint64) (*oldBlock, error) {
 	}
 	s.logger.Warn("damaged block dropped", "dir", s.opts.Dir, "position", first)
 	return &oldBlock{
-		block: &block{first: first, count: uint32(next.first - first)},
+		block: &block{first: first, count: uint32(next.first - first), checksum: next.previous},
 		end:   next.offset,
 	}, nil
 }

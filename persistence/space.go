@@ -34,13 +34,14 @@ type sizing struct {
 	entries   int   // of one transaction
 	floor     uint64
 	maxLog    uint64
+	journal   int // bytes of the call buffer
 }
 
 func sizeFor(total uint64, opts Options) sizing {
-	s := sizing{memtable: 16 << 20, block: 256 << 10, maxLog: DefaultMaxLogBytes}
+	s := sizing{memtable: 16 << 20, block: 256 << 10, maxLog: DefaultMaxLogBytes, journal: DefaultCallBufferBytes}
 	switch {
 	case total < 512<<20:
-		s.memtable, s.block = 2<<20, 48<<10
+		s.memtable, s.block, s.journal = 2<<20, 48<<10, DefaultCallBufferBytes/4
 	case total < 2<<30:
 		s.memtable, s.block = 8<<20, 128<<10
 	}

@@ -76,6 +76,14 @@ type Store interface {
 	// EventsDropped event to the node's stream. After an error a leading part
 	// of the records may be stored; ErrNoSpace means that none is.
 	AppendCalls(records []byte, lost uint64) error
+	// CallBuffer is the buffer in front of this log, the same at every call. A
+	// Badger's survives kill -9: what was recorded is in the log at the next
+	// Open. It refuses records after Close.
+	CallBuffer() *CallBuffer
+	// FlushCalls is AppendCalls of all that the CallBuffer holds, and of an
+	// EventsDropped event for the records that it had to refuse and for lost
+	// others. After an error the records stay in the buffer for the next try.
+	FlushCalls(lost uint64) error
 	// Docs returns all documents of a kind in the order of their ids.
 	Docs(kind string) ([]Doc, error)
 	// Doc returns one document; false when there is none.
