@@ -132,19 +132,31 @@ func (s *Badger) load() error {
 		version = formatVersion
 		err = s.db.Update(func(txn *badger.Txn) error { return setFormat(txn, formatVersion) })
 	}
-	for ; version < formatVersion && err == nil; version++ {
-		s.logger.Info("migrating the data directory", "dir", s.opts.Dir, "from", version, "to", version+1)
-		err = s.db.Update(func(txn *badger.Txn) error {
-			if err := migrations[version](txn); err != nil {
-				return err
-			}
-			return setFormat(txn, version+1)
-		})
+	if err == nil {
+		err = s.migrate(version)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot open %s: %w", s.opts.Dir, err)
 	}
 	return s.db.View(s.loadEnds)
+}
+
+// migrate brings the directory from a version to the present one. A process
+// that dies on the way leaves one of the versions between.
+func (s *Badger) migrate(version int) error {
+	for ; version < formatVersion; version++ {
+		s.logger.Info("migrating the data directory", "dir", s.opts.Dir, "from", version, "to", version+1)
+		err := s.db.Update(func(txn *badger.Txn) error {
+			if err := migrations[version](txn); err != nil {
+				return err
+			}
+			return setFormat(txn, version+1)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Badger) loadEnds(txn *badger.Txn) error {

@@ -71,3 +71,13 @@ func appendEscaped(dst []byte, s string) []byte {
 	}
 	return dst
 }
+
+// parseDocKey takes a document's key apart.
+func parseDocKey(key []byte) (kind, id string, ok bool) {
+	escaped, name, ok := strings.Cut(strings.TrimPrefix(string(key), prefixDoc), "\x00")
+	if !ok {
+		return "", "", false
+	}
+	kind = strings.NewReplacer("\x01\x01", "\x00", "\x01\x02", "\x01").Replace(escaped)
+	return kind, name, true
+}
