@@ -59,6 +59,7 @@ func (l *eventLog) receive(ctx actor.Context) {
 	case flushCalls:
 		l.calls = true
 		l.write()
+		l.sys.keeper.tell(false) // counters have moved
 	case flushAll:
 		l.flushes = append(l.flushes, m)
 		l.calls = true
