@@ -12,6 +12,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aabb9013/hangar/actors"
@@ -35,6 +36,8 @@ type Runtime struct {
 	store   persistence.Store
 	backend *subprocess.Backend
 	limits  *limits.Manager
+
+	backingUp atomic.Bool
 
 	mu      sync.Mutex
 	state   runState

@@ -274,7 +274,10 @@ func Restore(backup, dir string, force bool, audit Auditor) (*Restored, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot restore %s: %w: %w", dir, ErrUnwritable, err)
 	}
-	return r, syncDir(filepath.Dir(dir))
+	if occupied { // the backups stay with the path they are looked for at
+		err = ignoreMissing(os.Rename(filepath.Join(r.Replaced, BackupDir), filepath.Join(dir, BackupDir)))
+	}
+	return r, errors.Join(err, syncDir(filepath.Dir(dir)))
 }
 
 func syncDir(path string) error {

@@ -138,11 +138,27 @@ func openBadger(opts Options, size sizing, space *spaceGuard) (db *badger.DB, er
 	if err == nil {
 		return db, nil
 	}
-	// badger loses the chain of its errors.
-	if strings.Contains(err.Error(), "unsupported version") || strings.Contains(err.Error(), "external magic") {
-		return nil, fmt.Errorf("cannot open %s: %w: %v", opts.Dir, ErrForeign, err)
+	return nil, fmt.Errorf("cannot open %s: %w: %w", opts.Dir, classify(err.Error()), err)
+}
+
+// classify says what an error of badger.Open means; badger loses the chain of
+// its errors.
+func classify(text string) error {
+	for _, c := range []struct {
+		err   error
+		texts []string
+	}{
+		{ErrForeign, []string{"unsupported version", "external magic", "bad magic"}},
+		{ErrUnwritable, []string{"permission denied", "read-only file system"}},
+		{ErrNoSpace, []string{"no space left"}},
+	} {
+		for _, t := range c.texts {
+			if strings.Contains(text, t) {
+				return c.err
+			}
+		}
 	}
-	return nil, fmt.Errorf("cannot open %s: %w", opts.Dir, err)
+	return ErrCorrupt
 }
 
 // badgerOptions keep a node with little to store small: about 10 MiB resident
