@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -134,11 +136,28 @@ func openBadger(opts Options, size sizing, space *spaceGuard) (db *badger.DB, er
 			err = fmt.Errorf("cannot open %s: %w: %v", opts.Dir, ErrCorrupt, p)
 		}
 	}()
+	if err := dropEmptyMemtables(opts.Dir); err != nil {
+		return nil, fmt.Errorf("cannot open %s: %w: %w", opts.Dir, ErrUnwritable, err)
+	}
 	db, err = badger.Open(badgerOptions(opts, size).WithLogger(badgerLogger{opts.Logger, space}))
 	if err == nil {
 		return db, nil
 	}
 	return nil, fmt.Errorf("cannot open %s: %w: %w", opts.Dir, classify(err.Error()), err)
+}
+
+// dropEmptyMemtables removes the write-ahead files of no length, which badger
+// refuses to open. A process that dies while it makes one, or while it removes
+// one whose content is in a table, which badger does by truncating it first,
+// leaves such a file; it holds nothing in either case.
+func dropEmptyMemtables(dir string) error {
+	names, err := filepath.Glob(filepath.Join(dir, "*.mem"))
+	for _, name := range names {
+		if info, statErr := os.Stat(name); statErr == nil && info.Size() == 0 {
+			err = errors.Join(err, os.Remove(name))
+		}
+	}
+	return err
 }
 
 // classify says what an error of badger.Open means; badger loses the chain of
@@ -171,6 +190,10 @@ func badgerOptions(opts Options, size sizing) badger.Options {
 	if small {
 		tables = 1 << 20
 	}
+	compactors, stall := 2, 12
+	if size.still {
+		compactors, stall = 0, math.MaxInt32
+	}
 	return badger.DefaultOptions(opts.Dir).
 		WithBypassLockGuard(true). // lockDir has it
 		WithSyncWrites(false).     // Power syncs once per commit instead
@@ -181,8 +204,8 @@ func badgerOptions(opts Options, size sizing) badger.Options {
 		WithBaseTableSize(tables).
 		WithBaseLevelSize(4 * size.memtable).
 		WithNumLevelZeroTables(2).
-		WithNumLevelZeroTablesStall(12).
-		WithNumCompactors(2).
+		WithNumLevelZeroTablesStall(stall).
+		WithNumCompactors(compactors).
 		WithNumGoroutines(2).
 		WithCompression(options.None).
 		WithBlockCacheSize(0).

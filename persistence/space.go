@@ -35,6 +35,9 @@ type sizing struct {
 	floor     uint64
 	maxLog    uint64
 	journal   int // bytes of the call buffer
+	// still keeps badger from compacting, which truncates the tables that it
+	// has merged: what they are linked to must not change.
+	still bool
 }
 
 func sizeFor(total uint64, opts Options) sizing {

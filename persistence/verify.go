@@ -113,6 +113,7 @@ func verify(dir, copied string, audit Auditor) (report *Report, err error) {
 		return nil, err
 	}
 	size := sizeFor(max(total, 2<<30), opts)
+	size.still = true
 	space := &spaceGuard{dir: copied, statfs: statfs, logger: opts.Logger}
 	space.leaving.Store(true)
 	db, err := openBadger(opts, size, space)
@@ -167,8 +168,8 @@ func shareDir(dir string) (*os.File, error) {
 }
 
 // shadow makes a directory that badger may open for writing, which it must to
-// read what a killed process left: tables, which never change, are linked,
-// everything else is copied.
+// read what a killed process left: tables are linked, everything else is copied.
+// It must be opened still.
 func shadow(dir string) (string, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {

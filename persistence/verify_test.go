@@ -107,6 +107,22 @@ func TestVerifyReadsWhatAKilledProcessLeft(t *testing.T) {
 	}
 }
 
+// A directory that was left by killed processes has tables that badger would
+// merge as soon as it opens them, and it truncates what it has merged.
+func TestVerifyLeavesTheTablesOfADirectoryAlone(t *testing.T) {
+	dir := t.TempDir()
+	for range 6 {
+		killedWriter(t, dir, 5*time.Millisecond)
+		before := fingerprint(t, dir)
+		for range 3 {
+			wantSound(t, dir)
+		}
+		if fingerprint(t, dir) != before {
+			t.Fatal("Verify changed the directory")
+		}
+	}
+}
+
 func reseal(txn *badger.Txn, key, v []byte) error {
 	v[len(v)-1] ^= 1
 	sum := crc32.MakeTable(crc32.Castagnoli)
