@@ -190,7 +190,7 @@ func badgerOptions(opts Options, size sizing) badger.Options {
 	if small {
 		tables = 1 << 20
 	}
-	compactors, stall := 2, 12
+	compactors, stall := 2, level0Stall
 	if size.still {
 		compactors, stall = 0, math.MaxInt32
 	}
@@ -265,6 +265,7 @@ func (s *Badger) Stats() Stats {
 		LastPosition:  s.position.Load(),
 		LogBytes:      s.endOffset.Load() - s.firstOffset.Load(),
 		MaxLogBytes:   s.sizing.maxLog,
+		MaxDiskBytes:  s.sizing.diskBound(),
 		MinFreeBytes:  s.sizing.floor,
 		Commits:       s.commits.Load(),
 		DroppedBlocks: s.dropped.Load(),
@@ -331,6 +332,7 @@ func (s *Badger) maintain() {
 		free, readOnly := s.space.state()
 		if readOnly == nil {
 			s.space.keepBallast()
+			s.retainAge()
 		}
 		if time.Since(collected) < valueLogGCInterval || free < s.sizing.floor+32<<20 {
 			continue

@@ -34,8 +34,11 @@
 // drops the oldest blocks with their index entries, 64 blocks or twice the
 // bytes it appended, whichever is more, so that its cost stays bounded.
 // [Store.History], [Store.StreamEvents] and [Store.Events] then start later;
-// positions and versions are never used twice. badger returns the disk space
-// at its next compactions, so the directory may be some times larger than the log.
+// positions and versions are never used twice. With [Options.MaxLogAge] blocks
+// whose newest event is older go too, 64 a second, but never the newest block.
+// badger returns the disk space at its next compactions: the directory takes at
+// most [Stats.MaxDiskBytes], three times the log and sixteen memtables (of 16
+// MiB; 2 MiB on a volume under 512 MiB), besides documents and backups.
 //
 // # Durability
 //

@@ -114,6 +114,7 @@ type Stats struct {
 	LastPosition  uint64
 	LogBytes      uint64 // blocks and index entries that are retained
 	MaxLogBytes   uint64
+	MaxDiskBytes  uint64 // what the directory takes at most, documents and backups aside
 	DiskBytes     uint64 // what badger says its files take; up to a minute old
 	FreeBytes     uint64 // free for us on the volume
 	MinFreeBytes  uint64 // below it the store is read-only
@@ -159,6 +160,7 @@ type Options struct {
 	// 512 MiB) is raised to that.
 	MinFreeBytes uint64
 	MaxLogBytes  uint64           // 0 means DefaultMaxLogBytes
+	MaxLogAge    time.Duration    // older events go; 0 means never for their age
 	Logger       *slog.Logger     // nil discards
 	Now          func() time.Time // nil means time.Now; only stamps events
 	// RunID names this run of the runtime in the correlation ids of its calls.
@@ -185,6 +187,9 @@ func (o Options) Validate() error {
 	var errs []error
 	if o.Dir == "" {
 		errs = append(errs, errors.New("persistence: no directory given"))
+	}
+	if o.MaxLogAge < 0 {
+		errs = append(errs, fmt.Errorf("persistence: negative age %s of the log", o.MaxLogAge))
 	}
 	if o.Durability > Power {
 		errs = append(errs, fmt.Errorf("persistence: unknown durability %d", o.Durability))
