@@ -45,9 +45,9 @@ func TestKillLosesNothingAcknowledged(t *testing.T) {
 		h.mustCall(caller(i), "echo", map[string]any{"text": "warm"})
 	}
 	model := newFleetModel()
-	counted := make([]int, callers) // calls in the history of the rounds before
+	var counted [callers]uint64 // versions of the rounds before
 	for i := range counted {
-		counted[i] = 1
+		_, counted[i] = completedSince(t, h, caller(i), 0)
 	}
 	changes, calls := 0, 0
 	var slowest time.Duration
@@ -68,11 +68,10 @@ func TestKillLosesNothingAcknowledged(t *testing.T) {
 		model.check(h)
 		for i := range callers {
 			answered := int(load.answered[i].Load())
-			all := completedCalls(t, h, caller(i))
-			if got := all - counted[i]; got < answered || got > answered+1 {
+			var got int
+			if got, counted[i] = completedSince(t, h, caller(i), counted[i]); got < answered || got > answered+1 {
 				t.Errorf("%s: the history has %d calls of the round, %d were answered and one was under way", caller(i), got, answered)
 			}
-			counted[i] = all
 			calls += answered
 		}
 		changes += int(load.changes.Load())
@@ -235,6 +234,35 @@ func (m *fleetModel) check(h *hangar) {
 			}
 			m.versions[id] = []int{got}
 		}
+	}
+}
+
+// TestRestartWithAThousandServers kills a program that has made a thousand
+// servers and tells how long the next one takes to be ready with all of them.
+func TestRestartWithAThousandServers(t *testing.T) {
+	const count = 1000
+	h := start(t, servers{"from-config": stub()})
+	for i := range count {
+		spec := h.mark(stub())
+		spec["mcp_server_id"] = fmt.Sprint("made-", i)
+		if err := h.request("POST", "/api/mcp_servers", spec, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 500 {
+		h.mustCall("made-1", "echo", map[string]any{"text": fmt.Sprint(i)})
+	}
+	for range 3 {
+		noneLeft(t, h.kill(), 5*time.Second)
+		began := time.Now()
+		h = h.again()
+		t.Logf("ready with %d servers after %s", len(h.list()), time.Since(began).Round(time.Millisecond))
+		if n := len(h.list()); n != count+1 {
+			t.Fatalf("%d servers, want %d", n, count+1)
+		}
+	}
+	if got := completedCalls(t, h, "made-1"); got != 500 {
+		t.Errorf("%d calls in the history, want 500", got)
 	}
 }
 
