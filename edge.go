@@ -73,6 +73,11 @@ func recordOf(ev persistence.Event) httpapi.HistoryRecord {
 	return httpapi.HistoryRecord{Version: ev.Version, Position: ev.Position, Kind: ev.Kind, At: ev.At, Data: ev.Data}
 }
 
+func (e edge) Backup(ctx context.Context) (httpapi.Backup, error) {
+	info, err := e.rt.Backup(ctx)
+	return httpapi.Backup{Path: info.Path, Bytes: info.Bytes, Position: info.Position, SHA256: info.SHA256}, err
+}
+
 func (e edge) Info() httpapi.Info {
 	stats := e.rt.store.Stats()
 	return httpapi.Info{

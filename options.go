@@ -76,8 +76,11 @@ type Options struct {
 	// MinFreeBytes is the free space below which state becomes read-only;
 	// 0 = chosen by the size of the volume.
 	MinFreeBytes uint64
-	// MaxLogBytes bounds the event log on disk; the oldest events go. 0 = 256 MiB.
+	// MaxLogBytes bounds the event log, the oldest events go; the directory takes
+	// some three times of it. 0 = the configuration's, else 256 MiB.
 	MaxLogBytes uint64
+	// MaxLogAge is after what time events go; 0 = the configuration's, else never.
+	MaxLogAge time.Duration
 	// MaxParallelStarts bounds the starts that run at once; 0 = the
 	// configuration's, else twice the number of cores, at least 4.
 	MaxParallelStarts int
@@ -133,6 +136,9 @@ func (o Options) Validate() error {
 	}
 	if _, err := supervisor.ParseMemoryBudget(o.MemoryBudget, 1); err != nil {
 		fault("memory budget: %w", err)
+	}
+	if o.MaxLogAge < 0 {
+		fault("max log age must not be negative, it is %s", o.MaxLogAge)
 	}
 	if o.CallTimeout < 0 {
 		fault("call timeout must not be negative, it is %s", o.CallTimeout)

@@ -1,6 +1,7 @@
 package hangar
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aabb9013/hangar/actors"
@@ -35,6 +37,8 @@ type Runtime struct {
 	store   persistence.Store
 	backend *subprocess.Backend
 	limits  *limits.Manager
+
+	backingUp atomic.Bool
 
 	mu      sync.Mutex
 	state   runState
@@ -97,7 +101,9 @@ func (rt *Runtime) openStore() (persistence.Store, error) {
 	}
 	return persistence.Open(persistence.Options{
 		Dir: rt.opts.DataDir, Durability: durability, MinFreeBytes: rt.opts.MinFreeBytes,
-		MaxLogBytes: rt.opts.MaxLogBytes, Logger: rt.logger, RunID: rt.runID,
+		MaxLogBytes: cmp.Or(rt.opts.MaxLogBytes, uint64(rt.cfg.EventStore.Retention.MaxBytes)),
+		MaxLogAge:   cmp.Or(rt.opts.MaxLogAge, rt.cfg.EventStore.Retention.MaxAge),
+		Logger:      rt.logger, RunID: rt.runID,
 	})
 }
 

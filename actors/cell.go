@@ -30,7 +30,15 @@ type cell struct {
 	lastReply  atomic.Int64 // unix ns of the last answer of an instance
 	curve      memoryCurve
 
+	kept       atomic.Pointer[kept] // the state to be stored; the actor's to set
+	unsaved    atomic.Bool          // kept is not stored yet
+	savedCalls int64                // counters.Calls as stored; the keeper's own
+
 	durable supervisor.ServerSpec // the spec as stored; the registry's own
+
+	fingerprint string              // of spec
+	restored    []supervisor.Effect // what goes on from the last runtime
+	resume      bool                // the instance ran when that ended, and is to run again
 
 	spec     supervisor.ServerSpec
 	machine  supervisor.Machine
@@ -67,7 +75,7 @@ func newCell(sys *System, seq uint64, spec supervisor.ServerSpec, cat *backends.
 	c := &cell{
 		sys: sys, id: spec.ID, seq: seq, gone: make(chan struct{}),
 		durable: spec, spec: spec, machine: supervisor.NewMachine(supervisor.PolicyOf(spec)),
-		catalogue: cat, stale: cat != nil,
+		catalogue: cat, stale: cat != nil, fingerprint: fingerprintOf(spec),
 	}
 	if cat == nil && len(spec.Tools) > 0 {
 		c.catalogue, c.predefined = predefinedCatalogue(spec), true
@@ -98,6 +106,7 @@ func (c *cell) publish() {
 	}
 	c.view.Store(v)
 	c.sys.changes.Add(1)
+	c.keep()
 }
 
 // emit sends an event about this server to the log.

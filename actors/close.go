@@ -85,6 +85,7 @@ func (s *System) awaitCallers() {
 // abandon stops the actors, writes the log out and ends every goroutine.
 func (s *System) abandon() error {
 	s.kill()
+	s.keeper.close()
 	s.die()
 	s.stopActors(s.memory, s.registry, s.servers, s.starts)
 	s.flushTimer.Stop()

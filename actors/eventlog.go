@@ -12,9 +12,12 @@ import (
 )
 
 const (
-	// FlushInterval is how long a finished call may wait for its block: what
-	// was answered longer ago survives kill -9.
+	// FlushInterval is how long a finished call may wait for its block. Until
+	// then it is in the store's call buffer, which for one on disk survives kill
+	// -9 as well.
 	FlushInterval = 50 * time.Millisecond
+	// flushAgain is when a flush that failed is tried again.
+	flushAgain = time.Second
 	// MaxCommits bounds the commits that wait for the writer; one more is
 	// refused with supervisor.ErrOverloaded.
 	MaxCommits = 10000
@@ -35,7 +38,7 @@ type eventLog struct {
 	writing bool
 	flushes []flushAll
 	dropped uint64 // events refused for want of room, not yet on record
-	spare   []byte // the drained buffer of the last flush
+	owed    uint64 // of them, those that the last flush failed to put on record
 }
 
 func (l *eventLog) receive(ctx actor.Context) {
@@ -56,6 +59,7 @@ func (l *eventLog) receive(ctx actor.Context) {
 	case flushCalls:
 		l.calls = true
 		l.write()
+		l.sys.keeper.tell(false) // counters have moved
 	case flushAll:
 		l.flushes = append(l.flushes, m)
 		l.calls = true
@@ -70,6 +74,10 @@ func (l *eventLog) onWritten(m written) {
 	l.told, l.toldErr = m.commits, m.err
 	if m.callErr != nil {
 		l.sys.callLogFailed(m.callErr)
+		l.owed = m.dropped
+		if !l.sys.closing.Load() {
+			l.sys.flushTimer.Reset(flushAgain)
+		}
 	}
 	l.tellWriters()
 	l.write()
@@ -116,12 +124,16 @@ func (l *eventLog) write() {
 	n := min(len(l.waiting), maxGroup)
 	group := l.waiting[:n:n]
 	l.waiting = l.waiting[n:]
-	calls, dropped := l.calls || l.dropped > 0, l.dropped
-	l.calls, l.dropped, l.writing = false, 0, true
+	calls, dropped := l.calls || l.dropped > 0, uint64(0)
+	if calls {
+		dropped = l.dropped + l.owed
+		l.dropped, l.owed = 0, 0
+	}
+	l.calls, l.writing = false, true
 	l.sys.goes.Add(1)
 	go func() {
 		defer l.sys.goes.Done()
-		w := written{commits: group}
+		w := written{commits: group, dropped: dropped}
 		defer func() { l.sys.tell(l.sys.eventlog, w) }()
 		defer l.sys.contained("eventlog writer", func(err error) { w.err, w.callErr = err, err })
 		if len(group) > 0 {
@@ -132,24 +144,9 @@ func (l *eventLog) write() {
 			w.err = storeError(l.store.Commit(batches...))
 		}
 		if calls {
-			w.callErr = l.writeCalls(dropped)
+			w.callErr = l.store.FlushCalls(dropped)
 		}
 	}()
-}
-
-// writeCalls moves the call buffer into the log, and the number of dropped
-// events; only the one writer goroutine runs it.
-func (l *eventLog) writeCalls(dropped uint64) error {
-	records, lost := l.sys.callBuffer.Drain(l.spare[:0])
-	lost += dropped
-	l.spare = records
-	if cap(l.spare) > 1<<20 {
-		l.spare = nil
-	}
-	if len(records) == 0 && lost == 0 {
-		return nil
-	}
-	return l.store.AppendCalls(records, lost)
 }
 
 // storeError gives the store's refusals the name that the API answers with.

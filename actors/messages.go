@@ -60,6 +60,9 @@ type (
 	callsExpired struct{}
 	// retireNow: a timer → server; calls may have left the retired server.
 	retireNow struct{}
+	// goOn: servers → server, once its pid is known, when the last runtime left
+	// it something to do.
+	goOn struct{}
 	// startGranted: starts → server; the attempt may begin.
 	startGranted struct{ epoch uint64 }
 	// instanceStarted, startFailed: start goroutine → server.
@@ -203,6 +206,7 @@ type (
 		commits []commit
 		err     error
 		callErr error
+		dropped uint64 // events that the calls were to tell of as lost
 	}
 	// flushAll: system → eventlog; answered when everything sent before it
 	// is written.

@@ -53,8 +53,9 @@ type serverDoc struct {
 
 // loadServers: system → registry, once, before anything else.
 type loadServers struct {
-	cells []*cell
-	reply chan error
+	cells   []*cell
+	orphans []string // states of servers that are no more
+	reply   chan error
 }
 
 func (m loadServers) fail(err error) { answer(m.reply, err) }
@@ -158,9 +159,12 @@ func (r *registry) others(c *cell) []*cell {
 	return slices.DeleteFunc(slices.Clone(r.sys.fleet.Load().order), func(other *cell) bool { return other == c })
 }
 
+// maxOrphans bounds the states that one start forgets; the next forgets more.
+const maxOrphans = 1000
+
 func (r *registry) load(m loadServers) {
 	left := len(m.cells)
-	if left == 0 {
+	if left == 0 && len(m.orphans) == 0 {
 		answer(m.reply, nil)
 		return
 	}
@@ -171,8 +175,15 @@ func (r *registry) load(m loadServers) {
 			batch.Events = append(batch.Events, r.sys.record(registered(c.spec)))
 		}
 	}
+	for _, id := range m.orphans[:min(len(m.orphans), maxOrphans)] {
+		batch.Docs = append(batch.Docs, persistence.Doc{Kind: docState, ID: id})
+	}
 	r.commit(batch, func(err error) {
-		if err != nil {
+		switch {
+		case left == 0: // what is left of servers that are gone harms nobody
+			answer(m.reply, nil)
+			return
+		case err != nil:
 			answer(m.reply, err)
 			return
 		}

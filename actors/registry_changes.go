@@ -44,6 +44,7 @@ func (r *registry) create(m createServer) {
 		Docs: []persistence.Doc{
 			{Kind: docServer, ID: id, Body: doc},
 			{Kind: docTools, ID: id}, // a list of an earlier server of this name is not this one's
+			{Kind: docState, ID: id},
 		},
 		Events: []persistence.Event{r.sys.record(registered(m.spec))},
 	}
@@ -105,7 +106,7 @@ func (r *registry) delete(m deleteServer) {
 		return
 	}
 	batch := persistence.Batch{
-		Docs: []persistence.Doc{{Kind: docServer, ID: m.id}, {Kind: docTools, ID: m.id}},
+		Docs: []persistence.Doc{{Kind: docServer, ID: m.id}, {Kind: docTools, ID: m.id}, {Kind: docState, ID: m.id}},
 		Events: []persistence.Event{r.sys.record(supervisor.Event{
 			Kind: supervisor.ServerDeregistered, Server: m.id, Data: map[string]any{"source": "api"},
 		})},

@@ -36,6 +36,8 @@ func (c *cell) handle(ctx actor.Context) {
 		c.onRetire(m)
 	case changeSpec:
 		c.onChangeSpec(m)
+	case goOn:
+		c.onGoOn()
 	case startGranted:
 		c.onGranted(m)
 	case instanceStarted:

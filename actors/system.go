@@ -53,6 +53,7 @@ type System struct {
 	engine     *engine
 	callBuffer *persistence.CallBuffer
 	flushTimer *time.Timer
+	keeper     *keeper
 
 	eventlog, registry, starts, servers, memory *actor.PID
 
@@ -96,11 +97,16 @@ func New(opts Options) (*System, error) {
 	if opts.MaxParallelStarts <= 0 {
 		opts.MaxParallelStarts = DefaultParallelStarts()
 	}
-	s := &System{opts: opts, logger: opts.Logger, callBuffer: persistence.NewCallBuffer(0), closed: make(chan struct{})}
+	s := &System{opts: opts, logger: opts.Logger, callBuffer: opts.Store.CallBuffer(), closed: make(chan struct{})}
 	s.living, s.die = context.WithCancel(context.Background())
 	s.killing, s.kill = context.WithCancel(context.Background())
 	s.fleet.Store(&fleet{byID: map[string]*cell{}})
+	s.keeper = newKeeper(s)
 	restored, err := s.restore()
+	if err != nil {
+		return nil, err
+	}
+	orphans, err := s.restoreStates(restored)
 	if err != nil {
 		return nil, err
 	}
@@ -108,8 +114,9 @@ func New(opts Options) (*System, error) {
 	s.spawnTree()
 	s.flushTimer = time.AfterFunc(time.Hour, func() { s.tell(s.eventlog, flushCalls{}) })
 	s.flushTimer.Stop()
+	go s.keeper.run()
 	reply := make(chan error, 1)
-	s.tell(s.registry, loadServers{restored, reply})
+	s.tell(s.registry, loadServers{restored, orphans, reply})
 	if err := <-reply; err != nil {
 		s.closing.Store(true)
 		s.abandon()
@@ -144,6 +151,9 @@ func (n *nursery) receive(ctx actor.Context) {
 		err = fmt.Errorf("%w: no actor for server %q: %w", supervisor.ErrInternal, m.cell.id, err)
 	}
 	m.cell.pid = pid
+	if err == nil && (len(m.cell.restored) > 0 || m.cell.resume) {
+		n.sys.tell(pid, goOn{})
+	}
 	n.sys.tell(n.sys.registry, serverSpawned{m.cell, m.then, err})
 }
 

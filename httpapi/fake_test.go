@@ -24,12 +24,20 @@ type fakeRuntime struct {
 	history func(id string, from uint64, limit int) ([]HistoryRecord, error)
 	do      func(c *backends.Call, timeout time.Duration) error
 	info    Info
+	backup  func() (Backup, error)
 	changes atomic.Int64
 }
 
 var _ Runtime = (*fakeRuntime)(nil)
 
 func (f *fakeRuntime) Views() []*supervisor.View { return f.views }
+
+func (f *fakeRuntime) Backup(context.Context) (Backup, error) {
+	if f.backup == nil {
+		return Backup{Path: "/data/backups/b", Bytes: 1, Position: 1, SHA256: "00"}, nil
+	}
+	return f.backup()
+}
 
 func (f *fakeRuntime) View(id string) (*supervisor.View, bool) {
 	for _, v := range f.views {

@@ -44,6 +44,7 @@ var errorTable = []errorRow{
 	{supervisor.ErrOverloaded, 429, "RateLimitExceededError", 1},
 	{supervisor.ErrClosing, 503, "RuntimeClosingError", 5},
 	{supervisor.ErrReadOnly, 507, "StateReadOnlyError", 0},
+	{supervisor.ErrInMemory, 409, "StateInMemoryError", 0},
 	{supervisor.ErrCallTimeout, 504, "ToolTimeoutError", 0},
 	{supervisor.ErrInternal, 500, "InternalServerError", 0},
 

@@ -32,6 +32,7 @@ func TestEverySentinelHasAnAnswer(t *testing.T) {
 		"supervisor.ErrCallTimeout":    supervisor.ErrCallTimeout,
 		"supervisor.ErrClosing":        supervisor.ErrClosing,
 		"supervisor.ErrReadOnly":       supervisor.ErrReadOnly,
+		"supervisor.ErrInMemory":       supervisor.ErrInMemory,
 		"supervisor.ErrNotBuilt":       supervisor.ErrNotBuilt,
 		"supervisor.ErrInternal":       supervisor.ErrInternal,
 		"backends.ErrClosed":           backends.ErrClosed,

@@ -24,6 +24,7 @@ const (
 	PermServersWrite     Permission = "mcp_servers:write"
 	PermServersLifecycle Permission = "mcp_servers:lifecycle"
 	PermToolInvoke       Permission = "tool:invoke"
+	PermSystemBackup     Permission = "system:backup"
 )
 
 // Refusals that Options.Authorize may answer with.
@@ -67,6 +68,7 @@ func routes() []route {
 		{get, server + "/logs", read, (*API).serverLogs},
 
 		{get, "/api/system", PermAuthenticated, (*API).system},
+		{post, "/api/system/backup", PermSystemBackup, (*API).backup},
 		{get, "/api/system/me", PermAuthenticated, (*API).me},
 		{get, "/api/openapi.json", world, (*API).openAPI},
 

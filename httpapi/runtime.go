@@ -35,6 +35,9 @@ type Runtime interface {
 	// History returns up to limit calls of a server with version >= from,
 	// oldest first.
 	History(id string, from uint64, limit int) ([]HistoryRecord, error)
+	// Backup writes the whole state to a file of its own data directory;
+	// ErrInMemory, ErrReadOnly, ErrOverloaded while another one runs.
+	Backup(ctx context.Context) (Backup, error)
 	// Info describes the runtime itself.
 	Info() Info
 	// FleetVersion grows with every change of the servers or their tools.
@@ -60,6 +63,14 @@ type HistoryRecord struct {
 	Kind     string
 	At       time.Time
 	Data     []byte // flat JSON object of the event's own fields
+}
+
+// Backup describes a finished backup.
+type Backup struct {
+	Path     string // on the runtime's host
+	Bytes    int64
+	Position uint64 // of the newest event in it
+	SHA256   string
 }
 
 // Info describes the runtime.

@@ -59,6 +59,7 @@ func TestAnswersAreAsRecorded(t *testing.T) {
 		{"logs", request{method: "GET", path: "/api/mcp_servers/math/logs"}, 200},
 		{"history", request{method: "GET", path: "/api/mcp_servers/math/tools/history"}, 200},
 		{"system", request{method: "GET", path: "/api/system"}, 200},
+		{"backup", request{method: "POST", path: "/api/system/backup"}, 201},
 		{"me", request{method: "GET", path: "/api/system/me"}, 200},
 		{"live", request{method: "GET", path: "/health/live"}, 200},
 		{"ready", request{method: "GET", path: "/health/ready"}, 200},

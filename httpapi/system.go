@@ -1,7 +1,9 @@
 package httpapi
 
 import (
+	"context"
 	_ "embed"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -54,6 +56,24 @@ func (a *API) system(ctx *fasthttp.RequestCtx) error {
 
 func (a *API) me(ctx *fasthttp.RequestCtx) error {
 	return respond(ctx, 200, map[string]any{"authenticated": false, "principal": nil})
+}
+
+// backupTimeout bounds a backup: at 10 MiB/s a log of the default size and as
+// much again take a minute.
+const backupTimeout = 5 * time.Minute
+
+// backup takes no path: the runtime chooses the file, so that no caller can
+// make it write anywhere.
+func (a *API) backup(ctx *fasthttp.RequestCtx) error {
+	wait, cancel := context.WithTimeout(context.Background(), backupTimeout)
+	defer cancel()
+	b, err := a.runtime.Backup(wait)
+	if err != nil {
+		return err
+	}
+	return respond(ctx, 201, map[string]any{
+		"path": b.Path, "size_bytes": b.Bytes, "event_log_position": b.Position, "sha256": b.SHA256,
+	})
 }
 
 func (a *API) healthLive(ctx *fasthttp.RequestCtx) error {

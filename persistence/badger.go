@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -39,7 +41,12 @@ type Badger struct {
 	ledger  *ledger
 	builder *blockBuilder
 	wal     walReserve
-	broken  error // an earlier write failed half way
+	// firstChecksum anchors the chain: the block before the oldest one.
+	firstChecksum uint32
+	mark          journalMark // in the log
+	broken        error       // an earlier write failed half way
+
+	calls *CallBuffer
 
 	position      atomic.Uint64
 	firstPosition atomic.Uint64 // where the oldest retained block begins
@@ -98,15 +105,28 @@ func openLocked(opts Options, lock *dirLock) (*Badger, error) {
 	if s.db, err = openBadger(opts, size, s.space); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(s.load(), lock.sync()); err != nil {
+	s.wal = walReserve{dir: opts.Dir, size: size.memtable * 5 / 4}
+	s.wal.start()
+	if err := s.recover(); err != nil {
 		s.space.leaving.Store(true)
 		return nil, errors.Join(err, s.db.Close())
 	}
-	s.wal = walReserve{dir: opts.Dir, size: size.memtable * 5 / 4}
-	s.wal.start()
 	s.space.keepBallast()
 	go s.maintain()
 	return s, nil
+}
+
+// recover finds the ends of the log and takes over what an earlier run left in
+// the journal.
+func (s *Badger) recover() error {
+	if err := s.load(); err != nil {
+		return err
+	}
+	err := s.openJournal()
+	if err == nil {
+		return s.lock.sync()
+	}
+	return err
 }
 
 // openBadger turns badger's panics over damaged files into errors.
@@ -116,15 +136,48 @@ func openBadger(opts Options, size sizing, space *spaceGuard) (db *badger.DB, er
 			err = fmt.Errorf("cannot open %s: %w: %v", opts.Dir, ErrCorrupt, p)
 		}
 	}()
+	if err := dropEmptyMemtables(opts.Dir); err != nil {
+		return nil, fmt.Errorf("cannot open %s: %w: %w", opts.Dir, ErrUnwritable, err)
+	}
 	db, err = badger.Open(badgerOptions(opts, size).WithLogger(badgerLogger{opts.Logger, space}))
 	if err == nil {
 		return db, nil
 	}
-	// badger loses the chain of its errors.
-	if strings.Contains(err.Error(), "unsupported version") || strings.Contains(err.Error(), "external magic") {
-		return nil, fmt.Errorf("cannot open %s: %w: %v", opts.Dir, ErrForeign, err)
+	return nil, fmt.Errorf("cannot open %s: %w: %w", opts.Dir, classify(err.Error()), err)
+}
+
+// dropEmptyMemtables removes the write-ahead files of no length, which badger
+// refuses to open. A process that dies while it makes one, or while it removes
+// one whose content is in a table, which badger does by truncating it first,
+// leaves such a file; it holds nothing in either case.
+func dropEmptyMemtables(dir string) error {
+	names, err := filepath.Glob(filepath.Join(dir, "*.mem"))
+	for _, name := range names {
+		if info, statErr := os.Stat(name); statErr == nil && info.Size() == 0 {
+			err = errors.Join(err, os.Remove(name))
+		}
 	}
-	return nil, fmt.Errorf("cannot open %s: %w", opts.Dir, err)
+	return err
+}
+
+// classify says what an error of badger.Open means; badger loses the chain of
+// its errors.
+func classify(text string) error {
+	for _, c := range []struct {
+		err   error
+		texts []string
+	}{
+		{ErrForeign, []string{"unsupported version", "external magic", "bad magic"}},
+		{ErrUnwritable, []string{"permission denied", "read-only file system"}},
+		{ErrNoSpace, []string{"no space left"}},
+	} {
+		for _, t := range c.texts {
+			if strings.Contains(text, t) {
+				return c.err
+			}
+		}
+	}
+	return ErrCorrupt
 }
 
 // badgerOptions keep a node with little to store small: about 10 MiB resident
@@ -137,6 +190,10 @@ func badgerOptions(opts Options, size sizing) badger.Options {
 	if small {
 		tables = 1 << 20
 	}
+	compactors, stall := 2, level0Stall
+	if size.still {
+		compactors, stall = 0, math.MaxInt32
+	}
 	return badger.DefaultOptions(opts.Dir).
 		WithBypassLockGuard(true). // lockDir has it
 		WithSyncWrites(false).     // Power syncs once per commit instead
@@ -147,101 +204,14 @@ func badgerOptions(opts Options, size sizing) badger.Options {
 		WithBaseTableSize(tables).
 		WithBaseLevelSize(4 * size.memtable).
 		WithNumLevelZeroTables(2).
-		WithNumLevelZeroTablesStall(12).
-		WithNumCompactors(2).
+		WithNumLevelZeroTablesStall(stall).
+		WithNumCompactors(compactors).
 		WithNumGoroutines(2).
 		WithCompression(options.None).
 		WithBlockCacheSize(0).
 		WithIndexCacheSize(0).
 		WithValueThreshold(size.threshold).
 		WithValueLogFileSize(16 << 20)
-}
-
-// load checks the format and finds the ends of the log.
-func (s *Badger) load() error {
-	var end tail
-	fresh := false
-	err := s.db.View(func(txn *badger.Txn) error {
-		format, found, err := getCopy(txn, []byte(keyFormat))
-		switch {
-		case err != nil:
-			return err
-		case found && string(format) != formatVersion:
-			return fmt.Errorf("cannot open %s: %w: it says %.40q, this program reads %q", s.opts.Dir, ErrForeign, format, formatVersion)
-		case !found && !isEmpty(txn):
-			return fmt.Errorf("cannot open %s: %w: it has no format mark", s.opts.Dir, ErrForeign)
-		}
-		fresh = !found
-		if err := s.loadFirst(txn); err != nil {
-			return err
-		}
-		end, err = lastBlock(txn)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if fresh {
-		if err := s.space.admit(4096); err != nil {
-			return err
-		}
-		err := s.db.Update(func(txn *badger.Txn) error { return txn.Set([]byte(keyFormat), []byte(formatVersion)) })
-		if err != nil {
-			return fmt.Errorf("cannot open %s: %w", s.opts.Dir, err)
-		}
-	}
-	s.ledger = newLedger(end, s.storedVersion)
-	s.position.Store(end.position)
-	s.endOffset.Store(end.offset)
-	return nil
-}
-
-func (s *Badger) loadFirst(txn *badger.Txn) error {
-	v, found, err := getCopy(txn, []byte(keyFirst))
-	if err != nil {
-		return err
-	}
-	first, offset := uint64(1), uint64(0)
-	if found {
-		if len(v) != 16 {
-			return corrupt(0, "the mark of the oldest block is malformed")
-		}
-		first, offset = binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:])
-	}
-	s.firstPosition.Store(first)
-	s.firstOffset.Store(offset)
-	return nil
-}
-
-// lastBlock reads the newest block; the offset after it counts its index entries.
-func lastBlock(txn *badger.Txn) (tail, error) {
-	it := txn.NewIterator(badger.IteratorOptions{Reverse: true, Prefix: []byte(prefixBlock)})
-	defer it.Close()
-	it.Seek(blockKey(math.MaxUint64))
-	if !it.Valid() {
-		return tail{}, nil
-	}
-	first, ok := parseBlockKey(it.Item().Key())
-	if !ok {
-		return tail{}, corrupt(0, "a block has a malformed key")
-	}
-	var t tail
-	err := it.Item().Value(func(v []byte) error {
-		b, err := openBlock(first, v)
-		if err != nil {
-			return err
-		}
-		t = tail{position: b.last(), checksum: b.checksum, offset: b.offset + storedBytes(v, b.dir)}
-		return nil
-	})
-	return t, err
-}
-
-func isEmpty(txn *badger.Txn) bool {
-	it := txn.NewIterator(badger.IteratorOptions{})
-	defer it.Close()
-	it.Rewind()
-	return !it.Valid()
 }
 
 // storedVersion finds the last version of a stream: its newest index entry,
@@ -295,6 +265,7 @@ func (s *Badger) Stats() Stats {
 		LastPosition:  s.position.Load(),
 		LogBytes:      s.endOffset.Load() - s.firstOffset.Load(),
 		MaxLogBytes:   s.sizing.maxLog,
+		MaxDiskBytes:  s.sizing.diskBound(),
 		MinFreeBytes:  s.sizing.floor,
 		Commits:       s.commits.Load(),
 		DroppedBlocks: s.dropped.Load(),
@@ -343,7 +314,7 @@ func (s *Badger) Close() error {
 	if err != nil {
 		err = fmt.Errorf("cannot close %s: %w", s.opts.Dir, err)
 	}
-	return errors.Join(err, s.lock.release())
+	return errors.Join(err, s.calls.close(), s.lock.release())
 }
 
 // maintain watches the space and collects the value log, until stop.
@@ -361,6 +332,7 @@ func (s *Badger) maintain() {
 		free, readOnly := s.space.state()
 		if readOnly == nil {
 			s.space.keepBallast()
+			s.retainAge()
 		}
 		if time.Since(collected) < valueLogGCInterval || free < s.sizing.floor+32<<20 {
 			continue

@@ -34,6 +34,22 @@ func BenchmarkRecord(b *testing.B) {
 			}
 		})
 	}
+	b.Run("journal", func(b *testing.B) {
+		s := benchOpen(b, Process)
+		records := benchRecords(100)
+		b.ReportAllocs()
+		i := 0
+		for b.Loop() {
+			s.calls.Record(&records[i%100])
+			if i++; i%20000 == 0 {
+				b.StopTimer()
+				if err := s.FlushCalls(0); err != nil {
+					b.Fatal(err)
+				}
+				b.StartTimer()
+			}
+		}
+	})
 	b.Run("parallel", func(b *testing.B) {
 		buf := NewCallBuffer(64 << 20)
 		records := benchRecords(100)

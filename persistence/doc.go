@@ -1,6 +1,6 @@
 // Package persistence is the memory of a node: an append-only event log and a
 // set of documents, kept in one badger directory. It is the only package that
-// imports badger and it imports nothing else of the module.
+// imports badger.
 //
 // # Model
 //
@@ -13,7 +13,7 @@
 // Events reach the log on two ways that meet in the same block format:
 //
 //	Commit       control events with their documents; stored when it returns
-//	CallBuffer → AppendCalls   one packed record per tool call, drained in bulk
+//	CallBuffer → FlushCalls    one packed record per tool call, written in bulk
 //
 // # Layout
 //
@@ -21,7 +21,8 @@
 //	i/<stream>\0<version of its first record, BE>    index: which block holds these versions
 //	v/<stream>                                       last version of a stream whose blocks were all dropped
 //	d/<kind>\0<id>                                   document
-//	m/format, m/first                                format version; oldest retained block
+//	m/format, m/first, m/end                         format version; oldest retained block; newest
+//	                                                 block and how far the journal is in the log
 //
 // A block is the unit of checksum, of retention and of replay; codec.go and
 // block.go describe its bytes. Numbers are held by the single writer and are
@@ -33,14 +34,23 @@
 // drops the oldest blocks with their index entries, 64 blocks or twice the
 // bytes it appended, whichever is more, so that its cost stays bounded.
 // [Store.History], [Store.StreamEvents] and [Store.Events] then start later;
-// positions and versions are never used twice. badger returns the disk space
-// at its next compactions, so the directory may be some times larger than the log.
+// positions and versions are never used twice. With [Options.MaxLogAge] blocks
+// whose newest event is older go too, 64 a second, but never the newest block.
+// badger returns the disk space at its next compactions: the directory takes at
+// most [Stats.MaxDiskBytes], three times the log and sixteen memtables (of 16
+// MiB; 2 MiB on a volume under 512 MiB), besides documents and backups.
 //
 // # Durability
 //
 // badger writes through memory-mapped files. With [Process] an acknowledged
 // write survives kill -9 of the process but not the loss of power; [Power]
 // adds one fsync per Commit and per AppendCalls.
+//
+// Calls wait for their block in the file calls.journal, which is mapped: they
+// survive kill -9 from the moment they are recorded (see package journal). Each
+// transaction moves the mark behind the last record it holds, so what is found
+// in the file at Open is written once. [Power] does not sync it: after a loss of
+// power the calls of the last flush interval may be missing.
 //
 // # A full volume
 //
@@ -58,6 +68,6 @@
 // # Reading order
 //
 // store.go (the contract), codec.go and block.go (bytes), ledger.go (numbers),
-// badger.go, write.go, read.go, retain.go, space.go, callbuffer.go; memory.go is
-// the same over slices.
+// badger.go, format.go, write.go, read.go, retain.go, space.go, callbuffer.go,
+// calljournal.go; memory.go is the same over slices.
 package persistence

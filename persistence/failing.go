@@ -1,18 +1,28 @@
 package persistence
 
-// Failing is a Store for tests of its users: every call fails.
-type Failing struct{ err error }
+// Failing is a Store for tests of its users: every call fails, and
+// its buffer is never flushed.
+type Failing struct {
+	err   error
+	calls *CallBuffer
+}
 
 var _ Store = (*Failing)(nil)
 
 // NewFailing returns a store whose every method returns err.
-func NewFailing(err error) *Failing { return &Failing{err: err} }
+func NewFailing(err error) *Failing { return &Failing{err: err, calls: NewCallBuffer(0)} }
 
 // Commit fails.
 func (f *Failing) Commit(...Batch) error { return f.err }
 
 // AppendCalls fails.
 func (f *Failing) AppendCalls([]byte, uint64) error { return f.err }
+
+// CallBuffer takes records until it is full.
+func (f *Failing) CallBuffer() *CallBuffer { return f.calls }
+
+// FlushCalls fails.
+func (f *Failing) FlushCalls(uint64) error { return f.err }
 
 // Docs fails.
 func (f *Failing) Docs(string) ([]Doc, error) { return nil, f.err }

@@ -12,11 +12,8 @@ const (
 	prefixDoc     = "d/"
 	keyFormat     = "m/format"
 	keyFirst      = "m/first"
+	keyEnd        = "m/end"
 )
-
-// formatVersion is the content of m/format. Raise it when an older program
-// must not open the directory; new record types do not need that.
-const formatVersion = "hangar-log 1"
 
 func blockKey(position uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte(prefixBlock), position)
@@ -73,4 +70,14 @@ func appendEscaped(dst []byte, s string) []byte {
 		}
 	}
 	return dst
+}
+
+// parseDocKey takes a document's key apart.
+func parseDocKey(key []byte) (kind, id string, ok bool) {
+	escaped, name, ok := strings.Cut(strings.TrimPrefix(string(key), prefixDoc), "\x00")
+	if !ok {
+		return "", "", false
+	}
+	kind = strings.NewReplacer("\x01\x01", "\x00", "\x01\x02", "\x01").Replace(escaped)
+	return kind, name, true
 }

@@ -17,6 +17,9 @@ var children = map[string]func(dir string) error{
 	"hold":  childHold,
 	"fill":  childFill,
 	"flip":  childFlip,
+
+	"record":         childRecord,
+	"record-and-die": childRecordAndDie,
 }
 
 func TestMain(m *testing.M) {

@@ -19,6 +19,8 @@ type Memory struct {
 	now    func() time.Time
 	runID  uint64
 
+	calls *CallBuffer
+
 	mu      sync.RWMutex
 	closed  bool
 	docs    map[string]map[string][]byte
@@ -53,6 +55,7 @@ func NewMemory() *Memory {
 		index:   make(map[string][]memoryEntry),
 		last:    make(map[string]uint64),
 		builder: newBlockBuilder(),
+		calls:   NewCallBuffer(0),
 	}
 	m.ledger = newLedger(tail{}, func(stream string) (uint64, error) { return m.last[stream], nil })
 	return m
@@ -122,6 +125,15 @@ func (m *Memory) AppendCalls(records []byte, lost uint64) error {
 		m.builder.addEvent(&event)
 	}
 	return m.commit()
+}
+
+// CallBuffer is the buffer in front of the log; see Store.
+func (m *Memory) CallBuffer() *CallBuffer { return m.calls }
+
+// FlushCalls moves the buffer into the log; see Store.
+func (m *Memory) FlushCalls(lost uint64) error {
+	records, refused := m.calls.Drain(nil)
+	return m.AppendCalls(records, lost+refused)
 }
 
 func (m *Memory) sealIfFull() error {
@@ -314,5 +326,5 @@ func (m *Memory) Close() error {
 	defer m.mu.Unlock()
 	m.closed = true
 	m.docs, m.blocks, m.index = nil, nil, nil
-	return nil
+	return m.calls.close()
 }

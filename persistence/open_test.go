@@ -126,7 +126,7 @@ func TestDirectoryIsCreatedPrivate(t *testing.T) {
 
 func TestForeignDirectoryIsRefused(t *testing.T) {
 	for name, entry := range map[string][2]string{
-		"newer format":      {"m/format", "hangar-log 2"},
+		"newer format":      {"m/format", "hangar-log 3"},
 		"another program's": {"whatever", "x"},
 	} {
 		dir := t.TempDir()
@@ -155,6 +155,27 @@ func rawUpdate(t *testing.T, dir string, fn func(txn *badger.Txn) error) {
 	}
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// badger truncates a write-ahead file before it removes it, and makes one before
+// it gives it a length: a process can die in between.
+func TestEmptyWriteAheadFilesAreNoObstacle(t *testing.T) {
+	dir := t.TempDir()
+	killedWriter(t, dir, 0)
+	for _, name := range []string{"00000.mem", "00123.mem"} {
+		path := filepath.Join(dir, name)
+		if _, err := os.Stat(path); err == nil {
+			continue // in use
+		}
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantSound(t, dir)
+	s := open(t, persistence.Options{Dir: dir})
+	if s.LastPosition() == 0 {
+		t.Error("the log is empty")
 	}
 }
 

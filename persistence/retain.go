@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -20,7 +21,8 @@ func (s *Badger) retain(appended uint64) error {
 	for s.endOffset.Load()-s.firstOffset.Load() > s.sizing.maxLog &&
 		(blocks < retainBlocks || bytes < 2*appended) {
 		before := s.firstOffset.Load()
-		n, err := s.dropOldest(s.endOffset.Load() - s.sizing.maxLog)
+		limit := s.endOffset.Load() - s.sizing.maxLog
+		n, err := s.dropOldest(func(_ *oldBlock, begin uint64) bool { return begin < limit })
 		if err != nil {
 			// What was to be stored is stored; the next append tries again.
 			s.logger.Warn("oldest events not dropped", "dir", s.opts.Dir, "err", err)
@@ -35,19 +37,48 @@ func (s *Badger) retain(appended uint64) error {
 	return nil
 }
 
-// dropOldest drops blocks that begin before the log offset, at most
-// retainBlocks and never the newest, in one transaction.
-func (s *Badger) dropOldest(offset uint64) (int, error) {
+// retainAge drops blocks whose newest event is too old, at most retainBlocks at
+// a time, so that a clock that was set forward by mistake empties the log slowly.
+func (s *Badger) retainAge() {
+	if s.opts.MaxLogAge <= 0 || s.begin(0) != nil {
+		return
+	}
+	defer s.end()
+	limit := s.opts.Now().Add(-s.opts.MaxLogAge)
+	_, err := s.dropOldest(func(b *oldBlock, _ uint64) bool {
+		at, ok := b.newest()
+		return !ok || at.Before(limit)
+	})
+	if err != nil {
+		s.logger.Warn("old events not dropped", "dir", s.opts.Dir, "err", err)
+	}
+}
+
+// newest is the time of the block's last event; false for a damaged block.
+func (b *oldBlock) newest() (time.Time, bool) {
+	if len(b.dir) == 0 {
+		return time.Time{}, false
+	}
+	events, err := b.scan(nil, selection{whole: true, from: b.last(), limit: 1})
+	if err != nil || len(events) == 0 {
+		return time.Time{}, false
+	}
+	return events[0].At, true
+}
+
+// dropOldest drops blocks that are due, at most retainBlocks and never the
+// newest, in one transaction. due also gets the log offset of the block.
+func (s *Badger) dropOldest(due func(b *oldBlock, begin uint64) bool) (int, error) {
 	txn := s.db.NewTransaction(true)
 	defer txn.Discard()
-	first, begin := s.firstPosition.Load(), s.firstOffset.Load()
+	first, begin, anchor := s.firstPosition.Load(), s.firstOffset.Load(), s.firstChecksum
 	var n, entries int
-	for n < retainBlocks && begin < offset && entries < s.sizing.entries/2 {
+	for n < retainBlocks && entries < s.sizing.entries/2 {
 		old, err := s.oldest(txn, first)
 		if err != nil {
 			return 0, err
 		}
-		if old == nil || old.last() >= s.position.Load() {
+		if old == nil || old.last() >= s.position.Load() || !due(old, begin) {
 			break
 		}
 		if err := txn.Delete(blockKey(old.first)); err != nil {
@@ -60,19 +91,18 @@ func (s *Badger) dropOldest(offset uint64) (int, error) {
 		}
 		n++
 		entries += 2 * (1 + len(old.dir))
-		first, begin = old.last()+1, old.end
+		first, begin, anchor = old.last()+1, old.end, old.checksum
 	}
 	if n == 0 {
 		return 0, nil
 	}
-	mark := binary.BigEndian.AppendUint64(nil, first)
-	mark = binary.BigEndian.AppendUint64(mark, begin)
-	if err := txn.Set([]byte(keyFirst), mark); err != nil {
+	if err := txn.Set([]byte(keyFirst), logStart{first, begin, anchor}.append(nil)); err != nil {
 		return 0, err
 	}
 	// The mark moves first: a reader that then misses a block knows why.
 	s.firstPosition.Store(first)
 	s.firstOffset.Store(begin)
+	s.firstChecksum = anchor
 	if err := txn.Commit(); err != nil {
 		return 0, s.breakDown(fmt.Errorf("cannot write to %s: %w", s.opts.Dir, err))
 	}
@@ -95,14 +125,14 @@ func (s *Badger) oldest(txn *badger.Txn, first uint64) (*oldBlock, error) {
 	}
 	var old *oldBlock
 	if err == nil {
-		err = item.Value(func(v []byte) error {
-			b, err := openBlock(first, v)
-			if err != nil {
-				return err
-			}
+		var v []byte
+		if v, err = item.ValueCopy(nil); err != nil {
+			return nil, err
+		}
+		var b *block
+		if b, err = openBlock(first, v); err == nil {
 			old = &oldBlock{block: b, end: b.offset + storedBytes(v, b.dir)}
-			return nil
-		})
+		}
 		if err == nil || !errors.Is(err, ErrCorrupt) {
 			return old, err
 		}
@@ -113,7 +143,7 @@ func (s *Badger) oldest(txn *badger.Txn, first uint64) (*oldBlock, error) {
 	}
 	s.logger.Warn("damaged block dropped", "dir", s.opts.Dir, "position", first)
 	return &oldBlock{
-		block: &block{first: first, count: uint32(next.first - first)},
+		block: &block{first: first, count: uint32(next.first - first), checksum: next.previous},
 		end:   next.offset,
 	}, nil
 }

@@ -22,6 +22,9 @@ const (
 	maxAutoFloor = 4 << 30
 	ballastFile  = "ballast"
 	gateInterval = 20 * time.Millisecond
+	// level0Stall is how many level 0 tables stop the writer until some are
+	// compacted.
+	level0Stall = 12
 )
 
 // sizing is what follows from the size of the volume. A small volume gets
@@ -34,13 +37,17 @@ type sizing struct {
 	entries   int   // of one transaction
 	floor     uint64
 	maxLog    uint64
+	journal   int // bytes of the call buffer
+	// still keeps badger from compacting, which truncates the tables that it
+	// has merged: what they are linked to must not change.
+	still bool
 }
 
 func sizeFor(total uint64, opts Options) sizing {
-	s := sizing{memtable: 16 << 20, block: 256 << 10, maxLog: DefaultMaxLogBytes}
+	s := sizing{memtable: 16 << 20, block: 256 << 10, maxLog: DefaultMaxLogBytes, journal: DefaultCallBufferBytes}
 	switch {
 	case total < 512<<20:
-		s.memtable, s.block = 2<<20, 48<<10
+		s.memtable, s.block, s.journal = 2<<20, 48<<10, DefaultCallBufferBytes/4
 	case total < 2<<30:
 		s.memtable, s.block = 8<<20, 128<<10
 	}
@@ -62,6 +69,18 @@ func sizeFor(total uint64, opts Options) sizing {
 	// level 0 can be under way when the last write is let through.
 	s.floor = max(s.floor, 6*uint64(s.memtable))
 	return s
+}
+
+// diskSlack is how many memtables a directory may take besides the log: three
+// write-ahead files of a memtable and a quarter, and the level 0 tables at which
+// badger stops its writer.
+const diskSlack = 4 + level0Stall
+
+// diskBound is what the directory takes at most: the log, as much again that is
+// dropped and not compacted away yet, the output of a compaction beside its input,
+// badger's own slack, and the journal.
+func (s sizing) diskBound() uint64 {
+	return 3*s.maxLog + diskSlack*uint64(s.memtable) + uint64(s.journal)
 }
 
 func statfs(path string) (free, total uint64, err error) {

@@ -76,6 +76,14 @@ type Store interface {
 	// EventsDropped event to the node's stream. After an error a leading part
 	// of the records may be stored; ErrNoSpace means that none is.
 	AppendCalls(records []byte, lost uint64) error
+	// CallBuffer is the buffer in front of this log, the same at every call. A
+	// Badger's survives kill -9: what was recorded is in the log at the next
+	// Open. It refuses records after Close.
+	CallBuffer() *CallBuffer
+	// FlushCalls is AppendCalls of all that the CallBuffer holds, and of an
+	// EventsDropped event for the records that it had to refuse and for lost
+	// others. After an error the records stay in the buffer for the next try.
+	FlushCalls(lost uint64) error
 	// Docs returns all documents of a kind in the order of their ids.
 	Docs(kind string) ([]Doc, error)
 	// Doc returns one document; false when there is none.
@@ -106,6 +114,7 @@ type Stats struct {
 	LastPosition  uint64
 	LogBytes      uint64 // blocks and index entries that are retained
 	MaxLogBytes   uint64
+	MaxDiskBytes  uint64 // what the directory takes at most, documents and backups aside
 	DiskBytes     uint64 // what badger says its files take; up to a minute old
 	FreeBytes     uint64 // free for us on the volume
 	MinFreeBytes  uint64 // below it the store is read-only
@@ -151,6 +160,7 @@ type Options struct {
 	// 512 MiB) is raised to that.
 	MinFreeBytes uint64
 	MaxLogBytes  uint64           // 0 means DefaultMaxLogBytes
+	MaxLogAge    time.Duration    // older events go; 0 means never for their age
 	Logger       *slog.Logger     // nil discards
 	Now          func() time.Time // nil means time.Now; only stamps events
 	// RunID names this run of the runtime in the correlation ids of its calls.
@@ -177,6 +187,9 @@ func (o Options) Validate() error {
 	var errs []error
 	if o.Dir == "" {
 		errs = append(errs, errors.New("persistence: no directory given"))
+	}
+	if o.MaxLogAge < 0 {
+		errs = append(errs, fmt.Errorf("persistence: negative age %s of the log", o.MaxLogAge))
 	}
 	if o.Durability > Power {
 		errs = append(errs, fmt.Errorf("persistence: unknown durability %d", o.Durability))

@@ -13,6 +13,8 @@ const (
 	maxBlockStreams = 1024
 	// packedRoom is kept in a block for one more call record.
 	packedRoom = maxPackedCall + 32
+	// minPackedCall is less than the smallest packed record.
+	minPackedCall = 16
 )
 
 // begin admits a writer, who then holds state for reading and write.
@@ -105,13 +107,45 @@ func (s *Badger) AppendCalls(records []byte, lost uint64) error {
 	if n == 0 && lost == 0 {
 		return s.alive()
 	}
-	if err := s.begin(uint64(len(records)) + uint64(n)*recordOverhead/4 + 1024); err != nil {
+	return s.writeCalls(len(records), lost, func(yield packedCall) error {
+		return eachFrame(records, func(frame []byte) error { return yield(frame, s.opts.RunID, s.mark) })
+	})
+}
+
+// CallBuffer is the buffer in front of the log; see Store. Its memory is the journal.
+func (s *Badger) CallBuffer() *CallBuffer { return s.calls }
+
+// FlushCalls moves the buffer into the log; see Store. The mark behind the last
+// record goes with each transaction, so that a record is never stored twice.
+func (s *Badger) FlushCalls(lost uint64) error {
+	b := s.calls
+	b.drain.Lock()
+	defer b.drain.Unlock()
+	b.take()
+	lost += b.lost
+	if len(b.taken) == 0 && lost == 0 {
+		return s.alive()
+	}
+	err := s.writeCalls(b.takenBytes(), lost, func(yield packedCall) error { return b.each(s.mark, yield) })
+	if err == nil {
+		b.release()
+	}
+	return err
+}
+
+// packedCall takes one frame of a CallBuffer, the run that recorded it and the
+// mark that stands behind it.
+type packedCall func(frame []byte, owner uint64, at journalMark) error
+
+// writeCalls stores what source yields, at most bytes of it.
+func (s *Badger) writeCalls(bytes int, lost uint64, source func(packedCall) error) error {
+	if err := s.begin(uint64(bytes) + uint64(bytes/minPackedCall)*recordOverhead/4 + 1024); err != nil {
 		return err
 	}
 	defer s.end()
 	now := s.opts.Now()
 	start := s.endOffset.Load()
-	if err := s.appendCalls(records, lost, now); err != nil {
+	if err := s.appendCalls(source, lost, now); err != nil {
 		return err
 	}
 	if err := s.flush(); err != nil {
@@ -120,11 +154,17 @@ func (s *Badger) AppendCalls(records []byte, lost uint64) error {
 	return s.retain(s.endOffset.Load() - start)
 }
 
-func (s *Badger) appendCalls(records []byte, lost uint64, now time.Time) error {
+// appendCalls keeps the records of one run in blocks of their own: a block
+// names the run.
+func (s *Badger) appendCalls(source func(packedCall) error, lost uint64, now time.Time) error {
 	w := s.newTransaction()
 	defer func() { w.discard() }()
-	err := eachFrame(records, func(frame []byte) error {
-		if err := w.sealIfFull(); err != nil {
+	err := source(func(frame []byte, owner uint64, at journalMark) error {
+		err := w.sealIfFull()
+		if owner != w.owner && err == nil {
+			err = w.seal()
+		}
+		if err != nil {
 			return err
 		}
 		// Another block, with an index entry for each of its records at worst,
@@ -136,8 +176,9 @@ func (s *Badger) appendCalls(records []byte, lost uint64, now time.Time) error {
 			w = s.newTransaction()
 		}
 		if !s.builder.addPacked(frame) {
-			return ErrInvalid // checkPacked has let it pass: not reached
+			return ErrInvalid // checkPacked or a checksum has let it pass: not reached
 		}
+		w.owner, w.mark = owner, at
 		return nil
 	})
 	if err != nil {
@@ -176,14 +217,16 @@ func (s *Badger) breakDown(err error) error {
 
 // transaction collects entries and sealed blocks. One at a time, by the writer.
 type transaction struct {
-	s    *Badger
-	txn  *badger.Txn
-	used cost
-	done bool
+	s     *Badger
+	txn   *badger.Txn
+	used  cost
+	owner uint64      // run id of the block under way
+	mark  journalMark // behind the last record from the journal
+	done  bool
 }
 
 func (s *Badger) newTransaction() *transaction {
-	return &transaction{s: s, txn: s.db.NewTransaction(true)}
+	return &transaction{s: s, txn: s.db.NewTransaction(true), owner: s.opts.RunID, mark: s.mark}
 }
 
 // discard forgets what was not committed, numbers included.
@@ -230,7 +273,7 @@ func (w *transaction) seal() error {
 	if s.builder.count == 0 {
 		return nil
 	}
-	block, err := s.builder.seal(s.ledger, s.opts.RunID)
+	block, err := s.builder.seal(s.ledger, w.owner)
 	if err != nil {
 		return err
 	}
@@ -252,12 +295,18 @@ func (w *transaction) commit() error {
 	if err := w.seal(); err != nil {
 		return err
 	}
+	if end := (logEnd{s.ledger.tail().position, s.ledger.tail().checksum, w.mark}); end != s.logEnd() {
+		if err := w.set([]byte(keyEnd), end.append(nil)); err != nil {
+			return err
+		}
+	}
 	if err := w.txn.Commit(); err != nil {
 		return s.breakDown(fmt.Errorf("cannot write to %s: %w", s.opts.Dir, err))
 	}
 	w.done = true
 	s.wal.renew()
 	s.ledger.commit()
+	s.mark = w.mark
 	end := s.ledger.tail()
 	s.endOffset.Store(end.offset)
 	s.position.Store(end.position)

@@ -18,6 +18,7 @@ var (
 	ErrCallTimeout    = errors.New("call timed out")
 	ErrClosing        = errors.New("runtime is closing")
 	ErrReadOnly       = errors.New("state cannot be written")
+	ErrInMemory       = errors.New("state is kept in memory")
 	ErrNotBuilt       = errors.New("not built in this version")
 	ErrInternal       = errors.New("internal error")
 )

@@ -43,8 +43,9 @@ type Check struct {
 	Error    string
 }
 
-// Counters count a server's calls since the runtime started; tool calls only,
-// no starts and no health checks. They may be read at any time.
+// Counters count a server's calls since it was made, as far as they are stored:
+// a runtime that was killed forgets some seconds of them. Tool calls only, no
+// starts and no health checks. They may be read at any time.
 type Counters struct {
 	Calls, Failed, Waiting atomic.Int64
 	LastUsed               atomic.Int64 // unix ns of the last call's begin or end, 0 = never

@@ -49,6 +49,7 @@ func exitCode(err error) int {
 	}
 	for _, unavailable := range []error{
 		hangar.ErrLocked, hangar.ErrUnwritable, hangar.ErrForeign, hangar.ErrNoSpace, hangar.ErrCorrupt,
+		hangar.ErrNoState,
 	} {
 		if errors.Is(err, unavailable) {
 			return exitUnavailable
@@ -77,8 +78,14 @@ func advice(err error) string {
 		return "name another directory with --data-dir; this one was left as it is"
 	case errors.Is(err, hangar.ErrNoSpace):
 		return "make room on the volume, or name a directory on another with --data-dir"
+	case errors.Is(err, hangar.ErrNoState):
+		return "check the path after --data-dir (or in HANGAR_DATA_DIR)"
+	case errors.Is(err, hangar.ErrNotEmpty):
+		return "name an empty directory with --data-dir, or move what is there aside with --force"
+	case errors.Is(err, errDamaged):
+		return "keep a copy of the directory; \"hangar backup restore\" makes a sound one of a backup"
 	case errors.Is(err, hangar.ErrCorrupt):
-		return "keep a copy of the directory, and restore a backup or start anew with another --data-dir"
+		return "keep a copy of the directory; \"hangar verify\" tells what is damaged, \"hangar backup restore\" makes a new one of a backup"
 	}
 	return ""
 }

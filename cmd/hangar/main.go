@@ -2,7 +2,8 @@
 // fleet.yaml`. It parses flags, makes a runtime of package hangar, and waits;
 // it holds no logic of its own.
 //
-// Reading order: main.go, flags.go, serve.go, listen.go, log.go, failure.go.
+// Reading order: main.go, flags.go, serve.go, listen.go, log.go, failure.go;
+// backup.go and verify.go are the commands for the state.
 package main
 
 import (
@@ -69,7 +70,7 @@ func rootCommand() *cobra.Command {
 		Args:    noArguments,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return serve(cmd, f) },
 	}
-	root.AddCommand(serveCmd, versionCommand(), exampleCommand())
+	root.AddCommand(serveCmd, backupCommand(f), verifyCommand(f), versionCommand(), exampleCommand())
 	return root
 }
 

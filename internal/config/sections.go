@@ -81,6 +81,16 @@ type EventStore struct {
 	// Durability is our own key: what an acknowledged change survives.
 	Durability          string `cfg:"durability" default:"process" enum:"process|power"`
 	AllowMemoryFallback bool   `cfg:"allow_memory_fallback" unread:"has no effect: a log that cannot be opened ends the start"`
+	// Retention is our own section: what of the log stays.
+	Retention Retention `cfg:"retention"`
+}
+
+// Retention bounds the event log; the oldest events go. 0 leaves the choice to
+// the store: 256 MiB, and no age.
+type Retention struct {
+	keyed
+	MaxBytes int           `cfg:"max_bytes" min:"0" max:"1099511627776"`
+	MaxAge   time.Duration `cfg:"max_age_s" min:"0" max:"3153600000"`
 }
 
 // InMemory reports whether nothing of the log is to be kept on disk.

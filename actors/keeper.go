@@ -1,0 +1,139 @@
+package actors
+
+import (
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/aabb9013/hangar/persistence"
+	"github.com/aabb9013/hangar/supervisor"
+)
+
+const (
+	// saveInterval is how long a changed state may wait to be stored; one that
+	// came to rest (stopped, failed, given up) is stored at once.
+	saveInterval = time.Second
+	// countersInterval is how long counters that moved alone may wait.
+	countersInterval = 5 * time.Second
+	// saveBatch bounds the documents of one commit.
+	saveBatch = 200
+)
+
+// keeper stores the states of servers: one goroutine that owns no queue, since
+// what is to be stored stands in the cells. It waits for each of its commits, so
+// a slow log slows only the keeper down.
+type keeper struct {
+	sys      *System
+	changed  chan struct{}
+	urgent   chan struct{}
+	stop     chan struct{}
+	stopped  chan struct{}
+	counters time.Time // when counters were last stored; the goroutine's own
+}
+
+func newKeeper(sys *System) *keeper {
+	return &keeper{
+		sys: sys, changed: make(chan struct{}, 1), urgent: make(chan struct{}, 1),
+		stop: make(chan struct{}), stopped: make(chan struct{}),
+	}
+}
+
+// tell says that something is to be stored. It never blocks.
+func (k *keeper) tell(urgent bool) {
+	to := k.changed
+	if urgent {
+		to = k.urgent
+	}
+	select {
+	case to <- struct{}{}:
+	default:
+	}
+}
+
+// run ends after close, with everything stored that can be.
+func (k *keeper) run() {
+	defer close(k.stopped)
+	for {
+		select {
+		case <-k.urgent:
+		case <-k.changed:
+			select {
+			case <-k.urgent:
+			case <-k.stop:
+			case <-time.After(saveInterval):
+			}
+		case <-k.stop:
+			k.save(true)
+			return
+		}
+		k.save(false)
+	}
+}
+
+// close stores what is left, while the log still takes it.
+func (k *keeper) close() {
+	close(k.stop)
+	select {
+	case <-k.stopped:
+	case <-time.After(lastGrace):
+		k.sys.logger.Error("the state of the servers was not stored in time")
+	}
+}
+
+// save stores the states that changed. What cannot be stored is tried again.
+func (k *keeper) save(last bool) {
+	now := time.Now()
+	counting := last || now.Sub(k.counters) >= countersInterval
+	if counting {
+		k.counters = now
+	}
+	var batch []*cell
+	flush := func() {
+		if err := k.commit(batch, now); err != nil {
+			for _, c := range batch {
+				c.unsaved.Store(true)
+			}
+			k.tell(false)
+			if !errors.Is(err, supervisor.ErrReadOnly) {
+				k.sys.logger.Warn("state of servers not stored", "servers", len(batch), "err", err)
+			}
+		}
+		batch = batch[:0]
+	}
+	for _, c := range k.sys.fleet.Load().order {
+		moved := c.counters.Calls.Load() != c.savedCalls
+		if moved && !counting {
+			k.tell(false)
+		}
+		if c.leaving.Load() || !c.unsaved.Swap(false) && !(moved && counting) {
+			continue
+		}
+		if batch = append(batch, c); len(batch) == saveBatch {
+			flush()
+		}
+	}
+	if len(batch) > 0 {
+		flush()
+	}
+}
+
+func (k *keeper) commit(cells []*cell, now time.Time) error {
+	docs := make([]persistence.Doc, 0, len(cells))
+	for _, c := range cells {
+		state := c.state(now)
+		body, err := json.Marshal(state)
+		if err != nil {
+			return err
+		}
+		c.savedCalls = state.Calls
+		docs = append(docs, persistence.Doc{Kind: docState, ID: c.id, Body: body})
+	}
+	done := make(chan error, 1)
+	k.sys.tell(k.sys.eventlog, commit{persistence.Batch{Docs: docs}, func(err error) { answer(done, err) }})
+	select {
+	case err := <-done:
+		return err
+	case <-k.sys.living.Done(): // nobody may be left to answer
+		return supervisor.ErrClosing
+	}
+}

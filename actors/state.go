@@ -1,0 +1,163 @@
+package actors
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/aabb9013/hangar/persistence"
+	"github.com/aabb9013/hangar/supervisor"
+)
+
+// docState is the kind of the documents of serverState.
+const docState = "state"
+
+// maxStoredError bounds what a serverState keeps of an error's text, in bytes.
+const maxStoredError = 1024
+
+// serverState is what of a server survives the runtime besides its spec and its
+// tool list, as it is stored.
+type serverState struct {
+	Seq     uint64              `json:"seq"`  // of the registration it belongs to
+	Spec    string              `json:"spec"` // fingerprint of what ran
+	Machine supervisor.Snapshot `json:"machine"`
+
+	Calls         int64     `json:"calls"`
+	Failed        int64     `json:"failed"`
+	LastUsed      int64     `json:"last_used_unix_ns,omitempty"`
+	TotalFailures uint64    `json:"total_failures,omitempty"`
+	LastError     string    `json:"last_error,omitempty"`
+	LastSuccess   time.Time `json:"last_success,omitzero"`
+	LastFailure   time.Time `json:"last_failure,omitzero"`
+}
+
+func decodeState(d persistence.Doc) (serverState, error) {
+	var s serverState
+	if err := json.Unmarshal(d.Body, &s); err != nil {
+		return s, fmt.Errorf("its stored state cannot be read: %w", err)
+	}
+	return s, nil
+}
+
+// kept is a server's state when it last changed, for the keeper to store. It is
+// immutable.
+type kept struct {
+	machine       supervisor.Machine
+	spec          string
+	totalFailures uint64
+	lastError     string
+	lastSuccess   time.Time
+	lastFailure   time.Time
+}
+
+// sameAs tells whether nothing changed that is worth a write.
+func (k *kept) sameAs(o *kept) bool {
+	a, b := &k.machine, &o.machine
+	return a.State == b.State && a.Phase == b.Phase && a.Epoch == b.Epoch && a.Failures == b.Failures &&
+		a.Streak == b.Streak && len(a.Restarts) == len(b.Restarts) && a.NextRetryAt.Equal(b.NextRetryAt) &&
+		k.spec == o.spec && k.totalFailures == o.totalFailures
+}
+
+// keep hands the present state to the keeper if it changed. While the runtime
+// closes, what stops is not what is wanted: the state of before is kept.
+func (c *cell) keep() {
+	k := &kept{
+		machine: c.machine, spec: c.fingerprint, totalFailures: c.totalFailures,
+		lastError: c.lastError, lastSuccess: c.lastSuccess, lastFailure: c.lastFail,
+	}
+	old := c.kept.Load()
+	if old != nil && (c.sys.closing.Load() || k.sameAs(old)) {
+		return
+	}
+	c.kept.Store(k)
+	if old == nil {
+		return // nothing that a new server would not begin with
+	}
+	c.unsaved.Store(true)
+	atRest := !c.machine.Live && c.machine.State != old.machine.State
+	c.sys.keeper.tell(atRest)
+}
+
+// state is the stored form of what was kept, with the counters of now.
+func (c *cell) state(now time.Time) serverState {
+	k := c.kept.Load()
+	return serverState{
+		Seq: c.seq, Spec: k.spec, Machine: k.machine.Snapshot(now),
+		Calls: c.counters.Calls.Load(), Failed: c.counters.Failed.Load(), LastUsed: c.counters.LastUsed.Load(),
+		TotalFailures: k.totalFailures, LastError: k.lastError[:min(len(k.lastError), maxStoredError)],
+		LastSuccess: k.lastSuccess, LastFailure: k.lastFailure,
+	}
+}
+
+// adopt takes over what an earlier runtime stored, before the actor starts. A
+// server whose spec was changed meanwhile keeps its counters and none of its
+// failures: the change may have been the cure.
+func (c *cell) adopt(s serverState, now time.Time) {
+	c.counters.Calls.Store(s.Calls)
+	c.counters.Failed.Store(s.Failed)
+	c.counters.LastUsed.Store(s.LastUsed)
+	c.savedCalls = s.Calls
+	c.totalFailures, c.lastError = s.TotalFailures, s.LastError
+	c.lastSuccess, c.lastFail = s.LastSuccess, s.LastFailure
+	if s.Spec == c.fingerprint {
+		c.machine, c.restored = supervisor.Restore(c.machine.Policy, s.Machine, now)
+		c.resume = s.Machine.Running && c.machine.State == supervisor.Cold && c.machine.Policy.Restart == supervisor.Permanent
+	} else {
+		c.machine.Epoch = s.Machine.Epoch // epochs are not used twice
+	}
+	c.kept.Store(nil)
+	c.publish()
+}
+
+// onGoOn begins what the restored machine has to do.
+func (c *cell) onGoOn() {
+	c.todo, c.restored = append(c.todo, c.restored...), nil
+	c.work()
+	if c.resume {
+		c.resume = false
+		c.step(supervisor.StartWanted{Cause: supervisor.CauseCall})
+	}
+}
+
+// fingerprintOf tells specs apart without saying anything of them.
+func fingerprintOf(spec supervisor.ServerSpec) string {
+	body, err := json.Marshal(spec)
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(body)
+	return hex.EncodeToString(sum[:8])
+}
+
+// restoreStates gives the cells what is stored of them and names the states that
+// belong to none.
+func (s *System) restoreStates(cells []*cell) (orphans []string, err error) {
+	docs, err := s.opts.Store.Docs(docState)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the servers' state from the store: %w", err)
+	}
+	byID := make(map[string]*cell, len(cells))
+	for _, c := range cells {
+		byID[c.id] = c
+	}
+	now := time.Now()
+	for _, d := range docs {
+		c := byID[d.ID]
+		if c == nil {
+			orphans = append(orphans, d.ID)
+			continue
+		}
+		state, err := decodeState(d)
+		if err != nil {
+			s.logger.Warn("a server begins without its stored state", "server", d.ID, "err", err)
+			continue
+		}
+		// A server made by API may have been deleted and made again.
+		if c.spec.Provenance != supervisor.FromAPI || state.Seq == c.seq {
+			c.adopt(state, now)
+		}
+	}
+	return orphans, nil
+}
