@@ -75,6 +75,7 @@ func recordOf(ev persistence.Event) httpapi.HistoryRecord {
 
 func (e edge) Info() httpapi.Info {
 	stats := e.rt.store.Stats()
+	goroutines, heap := ownProcess()
 	return httpapi.Info{
 		Version:   Version,
 		StartedAt: e.rt.started,
@@ -87,6 +88,8 @@ func (e edge) Info() httpapi.Info {
 			"starts_in_progress": e.rt.sys.Starting(),
 			"limits":             e.rt.limits.Report(),
 			"memory":             memoryFacts(e.rt.sys.Memory()),
+			"goroutines":         goroutines,
+			"heap_bytes":         heap,
 		},
 	}
 }

@@ -157,7 +157,7 @@ func (l *Link) line(line []byte) bool {
 	if err := jsonrpc.Scan(line, l.limits, env); err != nil {
 		return l.badLine(line, env, err)
 	}
-	l.noise = 0
+	l.noise.inARow = 0
 	switch env.Kind {
 	case jsonrpc.Response, jsonrpc.ErrorResponse:
 		return l.answer(line, env)
@@ -171,12 +171,13 @@ func (l *Link) line(line []byte) bool {
 
 func (l *Link) answer(line []byte, env *jsonrpc.Envelope) bool {
 	id, ok := jsonrpc.ParseID(env.ID.Of(line))
-	if !ok {
-		return false
+	e, found := entry{}, false
+	if ok {
+		e, found = l.take(id)
 	}
-	e, ok := l.take(id)
-	if !ok {
-		return false // late answer to a cancelled call, or an id never sent
+	if !found {
+		l.cfg.Streams.DroppedAnswers.Add(1)
+		return false
 	}
 	l.afterWrite(e)
 	e.call.SetAnswer(line, env)
@@ -197,12 +198,7 @@ func (l *Link) badLine(line []byte, env *jsonrpc.Envelope, err error) bool {
 			return !e.control
 		}
 	}
-	if len(bytes.TrimSpace(line)) == 0 {
-		return false
-	}
-	if l.noise++; l.noise == backends.MaxNoise+1 {
-		l.fail(fmt.Errorf("%w: more than %d lines in a row on stdout are no JSON-RPC", backends.ErrProtocol, backends.MaxNoise))
-	}
+	l.onNoise(line)
 	return false
 }
 
