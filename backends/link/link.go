@@ -82,6 +82,7 @@ type Link struct {
 	}
 	inFlight atomic.Int64
 	noise    noise            // reader only
+	garbled  bool             // the stream was given up; reader only
 	env      jsonrpc.Envelope // of the line at hand; reader only
 	failed   atomic.Bool
 	readDone chan struct{}

@@ -25,7 +25,8 @@ func (l *Link) onNoise(line []byte) {
 		return
 	}
 	l.logNoise(text)
-	if l.noise.inARow++; l.noise.inARow == backends.MaxNoise+1 {
+	if l.noise.inARow++; l.noise.inARow > backends.MaxNoise {
+		l.garbled = true
 		l.fail(fmt.Errorf("%w: more than %d lines in a row on stdout are no JSON-RPC", backends.ErrProtocol, backends.MaxNoise))
 	}
 }
