@@ -100,7 +100,7 @@ func text(t testing.TB, in backends.Instance, tool, args string) string {
 	return result.Content[0].Text
 }
 
-// C09, its first half: a grandchild in a session of its own holds stdout, the
+// A grandchild in a session of its own holds stdout, the
 // end is seen at once all the same, and nothing keeps reading.
 func TestExitIsSeenThoughAGrandchildHoldsStdout(t *testing.T) {
 	b := open(t, Options{})
