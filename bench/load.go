@@ -60,6 +60,15 @@ func (l *load) work(w int, interval time.Duration) {
 	}
 }
 
+// slow has a call under way at a server for a moment, for what comes next to meet one.
+func (l *load) slow(i int) {
+	l.workers.Go(func() {
+		began := time.Now()
+		err := l.trial.request("POST", serverPath(i)+"/tools/sleep/call", `{"ms":300}`, nil)
+		l.note(i, time.Since(began), err)
+	})
+}
+
 func (l *load) note(i int, took time.Duration, err error) {
 	l.calls.Add(1)
 	touched := l.disturbed[i].Load() > time.Now().Add(-took-excused).UnixNano()

@@ -129,6 +129,7 @@ func (s *soak) disturb(ctx context.Context, t *trial, l *load) error {
 func (s *soak) one(t *trial, l *load, i, kind int, killedAt []time.Time) error {
 	l.disturb(i)
 	defer l.disturb(i)
+	l.slow(i)
 	name, err := "", error(nil)
 	switch {
 	case kind < 4 && time.Since(killedAt[i]) > killAgain:
