@@ -15,7 +15,7 @@ FUZZTIME ?= 30s
 BENCH ?= .
 SOAK ?= 10m
 UNIT_TIMEOUT ?= 3m
-E2E_TIMEOUT ?= 10m
+E2E_TIMEOUT ?= 15m
 
 # The node that .ci/run may have had to bring.
 export PATH := $(CURDIR)/.cache/node/bin:$(PATH)

@@ -36,6 +36,7 @@ type host struct {
 	prof   string // CPU profile of hangar
 
 	stubFlags []string // of every server
+	dataDir   string   // of hangar; empty: a new one for each start
 }
 
 // target is one running system under test.
@@ -106,8 +107,12 @@ func (h *host) hangarCommand(addr string, servers int) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
+	data := h.dataDir
+	if data == "" {
+		data = filepath.Join(dir, "data")
+	}
 	cmd := exec.Command(h.hangar, "serve", "--http", "--port", port, "--host", ip, "--config", file,
-		"--data-dir", filepath.Join(dir, "data"), "--log-level", "ERROR")
+		"--data-dir", data, "--log-level", "ERROR")
 	if h.prof != "" {
 		cmd.Env = []string{"HANGAR_CPUPROFILE=" + h.prof}
 	}

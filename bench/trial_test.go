@@ -160,16 +160,16 @@ func TestSoakDisturbsEveryWay(t *testing.T) {
 }
 
 func TestOrphansAreCounted(t *testing.T) {
-	s := trialSettings(t)
-	s.stubFlags = []string{"-grandchild"}
-	before, left, _, err := s.orphanRound(t.Context(), 3)
+	o := orphans{settings: trialSettings(t), servers: 3}
+	o.stubFlags = []string{"-grandchild"}
+	r, err := o.round(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if before < 7 || left > 3 {
-		t.Errorf("%d processes before, %d left; the grandchildren alone may be", before, left)
+	if r.before < 7 || r.left > 3 {
+		t.Errorf("%d processes before, %d left; the grandchildren alone may be", r.before, r.left)
 	}
-	if again := s.tagged(); len(again) != 0 {
+	if again := o.tagged(); len(again) != 0 {
 		t.Errorf("%d processes are left by the round", len(again))
 	}
 }
