@@ -92,3 +92,12 @@ func TestOnlyLongErrandsAreLookedAt(t *testing.T) {
 		t.Errorf("%v allocations for an errand", n)
 	}
 }
+
+// BenchmarkErrand is what the watch costs a call.
+func BenchmarkErrand(b *testing.B) {
+	c := &edgeConn{}
+	b.ReportAllocs()
+	for i := range b.N {
+		beginErrand(c, errand{id: uint64(i)}).end()
+	}
+}
