@@ -3,6 +3,7 @@ package httpapi
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -31,10 +32,10 @@ func (e errand) cancel() {
 // waiting is a connection's errand. Its lock is the connection's own; the
 // watcher takes it for a moment, twice a second.
 type waiting struct {
+	serial atomic.Uint64 // odd while there is an errand; grows with each begin and end
+	seen   uint64        // the serial at the watcher's last look; the watcher's own
 	mu     sync.Mutex
-	serial uint64 // odd while there is an errand; grows with each begin and end
-	seen   uint64 // the serial at the watcher's last look; the watcher's own
-	errand errand
+	errand errand // the last one
 }
 
 // beginErrand notes what the client waits for, if conn is one of a listener of ours.
@@ -46,9 +47,9 @@ func beginErrand(conn net.Conn, e errand) *waiting {
 	}
 	w := &c.waiting
 	w.mu.Lock()
-	w.serial++
 	w.errand = e
 	w.mu.Unlock()
+	w.serial.Add(1)
 	return w
 }
 
@@ -57,19 +58,19 @@ func (w *waiting) end() {
 	if w == nil {
 		return
 	}
-	w.mu.Lock()
-	w.serial++
-	w.errand = errand{}
-	w.mu.Unlock()
+	w.serial.Add(1)
 }
 
 // long returns the errand that was there at the last look already.
 func (w *waiting) long() (e errand, ok bool) {
+	serial := w.serial.Load()
+	ok = serial%2 == 1 && serial == w.seen
+	if w.seen = serial; !ok {
+		return errand{}, false
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	ok = w.serial%2 == 1 && w.serial == w.seen
-	w.seen = w.serial
-	return w.errand, ok
+	return w.errand, true
 }
 
 // watch ends the errands of clients that have gone, until the returned function
