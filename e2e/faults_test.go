@@ -208,7 +208,7 @@ func TestStderrFloodCostsABoundedRing(t *testing.T) {
 	}
 	t.Logf("%d MiB of stderr drained in %s", flood>>20, time.Since(begin).Round(time.Millisecond))
 	stop()
-	grownBy(t, base, peak(), 16<<20)
+	grownBy(t, base, peak(), 32<<20)
 	h.mustEcho("loud", "still here")
 	if d := h.detail("loud"); d.Epoch != 1 {
 		t.Errorf("the flood cost the server its instance: %+v", d)
@@ -275,7 +275,7 @@ func TestFloodOfNotificationsIsCoalesced(t *testing.T) {
 	if most := int(took.Seconds()) + 3; lists < 3 || lists > most {
 		t.Errorf("%d lists in %s, want 3 to %d", lists, took, most)
 	}
-	grownBy(t, base, peak(), 16<<20)
+	grownBy(t, base, peak(), 32<<20)
 	if d := h.detail("flood"); d.Epoch != 1 || d.Health.Noise != 0 {
 		t.Errorf("the flood cost the server its instance: %+v", d)
 	}
