@@ -58,14 +58,9 @@ var awaited = map[string]string{
 	"R06": "dependencies and strategies",
 	"R10": "the reaper process",
 	"R11": "the reaper process",
-	"R12": "the ordered stop of a large fleet",
 	"R13": "the dossier's reasons",
 	"C09": "the reaper process",
 	"C10": "the reaper process",
-	"C14": "limits per server",
-	"E01": "limits per server",
-	"E02": "limits per server",
-	"E10": "fair shedding",
 }
 
 var numberPattern = regexp.MustCompile(`\b[RCE]\d\d\b`)

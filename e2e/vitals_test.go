@@ -24,15 +24,17 @@ type detail struct {
 	Restarts    int     `json:"restarts"`
 	LastError   string  `json:"last_error"`
 	NextRetryAt *string `json:"next_retry_at"`
+	MemoryBytes int64   `json:"memory_bytes"`
 	Health      health  `json:"health"`
 }
 
 type health struct {
-	Invocations      int    `json:"total_invocations"`
-	InstanceFailures uint64 `json:"instance_failures"`
-	Noise            uint64 `json:"stdout_noise"`
-	DroppedAnswers   uint64 `json:"dropped_answers"`
-	DroppedLines     uint64 `json:"dropped_lines"`
+	ConsecutiveFailures int    `json:"consecutive_failures"`
+	Invocations         int    `json:"total_invocations"`
+	InstanceFailures    uint64 `json:"instance_failures"`
+	Noise               uint64 `json:"stdout_noise"`
+	DroppedAnswers      uint64 `json:"dropped_answers"`
+	DroppedLines        uint64 `json:"dropped_lines"`
 }
 
 func (h *hangar) detail(server string) detail {
