@@ -13,8 +13,9 @@ PORT ?= 8000
 DATA ?= data
 FUZZTIME ?= 30s
 BENCH ?= .
+SOAK ?= 10m
 UNIT_TIMEOUT ?= 3m
-E2E_TIMEOUT ?= 10m
+E2E_TIMEOUT ?= 15m
 
 # The node that .ci/run may have had to bring.
 export PATH := $(CURDIR)/.cache/node/bin:$(PATH)
@@ -22,7 +23,7 @@ export PATH := $(CURDIR)/.cache/node/bin:$(PATH)
 GOTEST = go run .ci/gotest.go -p $(P) -shuffle=on -count=1
 # Everything but the end-to-end tests, which run alone, last and longer.
 UNIT = $$(go list ./... | grep -v '/e2e$$')
-CHECK_STEPS = lint test race fuzz bench-smoke
+CHECK_STEPS = lint test race fuzz bench-smoke soak-smoke
 
 build: ## build bin/hangar, one static binary
 	CGO_ENABLED=0 go build -p $(P) -trimpath -o bin/hangar ./cmd/hangar
@@ -55,6 +56,19 @@ bench: build ## the benchmarks; BENCH selects those beside the code
 bench-smoke: build ## every benchmark for a moment, to see that it runs
 	go test -p 1 -run '^$$' -bench . -benchtime 1x $(UNIT)
 	go run ./bench -smoke -hangar bin/hangar
+	go run ./bench -recovery -servers 20 -rounds 20 -burst 100 -hangar bin/hangar
+
+recovery: build ## kill servers, idle, under load and all at once; print how they come back
+	go run ./bench -recovery -hangar bin/hangar
+
+soak: build ## disturb 300 servers for SOAK (10m) under load; fails when anything is left behind
+	go run ./bench -soak $(SOAK) -hangar bin/hangar
+
+soak-smoke: build ## the same for a minute
+	go run ./bench -soak 60s -hangar bin/hangar
+
+orphans: build ## kill -9 of the runtime, 20 rounds; fails when a process is left
+	go run ./bench -orphans 20 -hangar bin/hangar
 
 parts: ## fetch the real clients and servers for the end-to-end tests
 	.ci/parts
@@ -73,4 +87,4 @@ clean: ## remove what the commands here made, the example fleet's data too
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: build run test race fuzz lint bench bench-smoke parts e2e check check-steps clean help
+.PHONY: build run test race fuzz lint bench bench-smoke recovery soak soak-smoke orphans parts e2e check check-steps clean help

@@ -80,6 +80,7 @@ func (e edge) Backup(ctx context.Context) (httpapi.Backup, error) {
 
 func (e edge) Info() httpapi.Info {
 	stats := e.rt.store.Stats()
+	goroutines, heap := ownProcess()
 	return httpapi.Info{
 		Version:   Version,
 		StartedAt: e.rt.started,
@@ -92,6 +93,8 @@ func (e edge) Info() httpapi.Info {
 			"starts_in_progress": e.rt.sys.Starting(),
 			"limits":             e.rt.limits.Report(),
 			"memory":             memoryFacts(e.rt.sys.Memory()),
+			"goroutines":         goroutines,
+			"heap_bytes":         heap,
 		},
 	}
 }

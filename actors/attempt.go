@@ -39,7 +39,7 @@ func (a *attempt) run(ctx context.Context, spec supervisor.ServerSpec) {
 	}
 	in, err := backend.Start(ctx, backends.LaunchSpec{
 		Server: c.id, Epoch: a.epoch, Command: spec.Command, Dir: spec.Dir, Env: spec.Env,
-		RunTag: c.sys.opts.RunTag, Limits: spec.Limits, Log: &c.log, Observer: a,
+		RunTag: c.sys.opts.RunTag, Limits: spec.Limits, Log: &c.log, Streams: &c.streams, Observer: a,
 	})
 	if err != nil {
 		a.failed(err)

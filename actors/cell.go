@@ -26,6 +26,7 @@ type cell struct {
 	view       atomic.Pointer[supervisor.View]
 	counters   supervisor.Counters
 	log        backends.LogRing
+	streams    backends.StreamCounters
 	awaitsSlot atomic.Bool  // calls wait for one in flight to end
 	lastReply  atomic.Int64 // unix ns of the last answer of an instance
 	curve      memoryCurve
@@ -96,7 +97,7 @@ func (c *cell) publish() {
 		LastSuccessAt: c.lastSuccess, LastFailureAt: c.lastFail,
 		Checks: c.checks, Catalogue: c.catalogue,
 		ToolsPredefined: c.predefined, ToolsStale: c.stale,
-		Counters: &c.counters,
+		Counters: &c.counters, Streams: &c.streams, Log: &c.log,
 	}
 	if m.State != supervisor.Ready {
 		v.ReadySince = time.Time{}

@@ -19,6 +19,8 @@ const (
 	// MaxNoise is how many lines in a row that are no JSON-RPC end the
 	// instance with ErrProtocol.
 	MaxNoise = 1000
+	// NoiseLines is how many of them reach the server's log in a second.
+	NoiseLines = 10
 	// LogLines and LogBytes bound a server's stderr ring; the oldest go.
 	LogLines     = 1000
 	LogBytes     = 256 << 10
@@ -36,6 +38,7 @@ type LaunchSpec struct {
 	Limits     Limits
 	MaxMessage int // 0 = DefaultMaxMessage
 	Log        *LogRing
+	Streams    *StreamCounters // nil: nobody reads them
 	Observer   Observer
 }
 

@@ -6,14 +6,16 @@ import (
 	"unicode/utf8"
 )
 
-// LogLine is one line of a server's stderr.
+// LogLine is one line of a server's stderr, or of what it wrote to stdout and
+// is no message.
 type LogLine struct {
-	At    time.Time
-	Epoch uint64
-	Text  string
+	At     time.Time
+	Epoch  uint64
+	Text   string
+	Stdout bool
 }
 
-// LogRing keeps the last lines of a server's stderr over restarts: at most
+// LogRing keeps the last lines of a server's log over restarts: at most
 // LogLines lines and LogBytes bytes, the oldest go first. The zero value is
 // ready; all methods are safe for concurrent use.
 type LogRing struct {

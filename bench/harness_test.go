@@ -29,7 +29,11 @@ func TestMain(m *testing.M) {
 	}
 	// A binary under the race detector sleeps for a second at its exit; many of them are started here.
 	os.Setenv("GORACE", "atexit_sleep_ms=0")
-	os.Exit(m.Run())
+	code := m.Run()
+	if builtDir != "" {
+		os.RemoveAll(builtDir)
+	}
+	os.Exit(code)
 }
 
 // fakeHangar is the floor behind the command line and the configuration file of hangar.

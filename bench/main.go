@@ -16,8 +16,13 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	run, args := harness, os.Args[1:]
-	if len(args) > 0 && roles[args[0]] != nil {
-		run, args = roles[args[0]], args[1:]
+	if len(args) > 0 {
+		for _, others := range []map[string]func(context.Context, []string) error{roles, trials} {
+			if other := others[args[0]]; other != nil {
+				run, args = other, args[1:]
+				break
+			}
+		}
 	}
 	if err := run(ctx, args); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

@@ -34,6 +34,9 @@ type host struct {
 	dir    string
 	tag    string
 	prof   string // CPU profile of hangar
+
+	stubFlags []string // of every server
+	dataDir   string   // of hangar; empty: a new one for each start
 }
 
 // target is one running system under test.
@@ -95,7 +98,7 @@ func (h *host) hangarCommand(addr string, servers int) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
-	config := hangarConfig(servers, h.tag)
+	config := hangarConfig(servers, h.tag, h.stubFlags...)
 	file := filepath.Join(dir, "hangar.yaml")
 	if err := os.WriteFile(file, config, 0o600); err != nil {
 		return nil, err
@@ -104,8 +107,12 @@ func (h *host) hangarCommand(addr string, servers int) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
+	data := h.dataDir
+	if data == "" {
+		data = filepath.Join(dir, "data")
+	}
 	cmd := exec.Command(h.hangar, "serve", "--http", "--port", port, "--host", ip, "--config", file,
-		"--data-dir", filepath.Join(dir, "data"), "--log-level", "ERROR")
+		"--data-dir", data, "--log-level", "ERROR")
 	if h.prof != "" {
 		cmd.Env = []string{"HANGAR_CPUPROFILE=" + h.prof}
 	}
@@ -114,12 +121,16 @@ func (h *host) hangarCommand(addr string, servers int) (*exec.Cmd, error) {
 
 // hangarConfig is a configuration file with n stub servers that stay up once they are up. It is written by hand, as is
 // everything that the children would pay for at their start, being this binary.
-func hangarConfig(n int, tag string) []byte {
-	command, env := testserver.Command()
+func hangarConfig(n int, tag string, flags ...string) []byte {
+	command, env := testserver.Command(flags...)
+	words := ""
+	for i, word := range command {
+		words += ", "[:2*min(i, 1)] + strconv.Quote(word)
+	}
 	text := []byte("mcp_servers:\n")
 	for i := range n {
-		text = fmt.Appendf(text, "  s%d: {mode: subprocess, command: [%q], env: {%s: %q, %s: %q}, idle_ttl_s: 3600}\n",
-			i, command[0], testserver.EnvKey, env[testserver.EnvKey], runKey, tag)
+		text = fmt.Appendf(text, "  s%d: {mode: subprocess, command: [%s], env: {%s: %q, %s: %q}, idle_ttl_s: 3600}\n",
+			i, words, testserver.EnvKey, env[testserver.EnvKey], runKey, tag)
 	}
 	return text
 }
@@ -192,29 +203,43 @@ func (h *host) measure(ctx context.Context, args []string) (driver.Result, error
 
 // sweep kills what is left of a run and returns how many processes that were.
 func (h *host) sweep() int {
-	processes, err := filepath.Glob("/proc/[0-9]*/environ")
-	if err != nil {
-		return 0
-	}
-	mark := []byte(runKey + "=" + h.tag)
 	killed := 0
-	for _, path := range processes {
-		pid, err := strconv.Atoi(strings.Split(path, "/")[2])
-		if err != nil || pid == os.Getpid() {
-			continue
-		}
-		environ, err := os.ReadFile(path)
-		if err != nil {
-			continue
-		}
-		for variable := range bytes.SplitSeq(environ, []byte{0}) {
-			if bytes.Equal(variable, mark) && syscall.Kill(pid, syscall.SIGKILL) == nil {
-				killed++
-				break
-			}
+	for _, pid := range h.tagged() {
+		if syscall.Kill(pid, syscall.SIGKILL) == nil {
+			killed++
 		}
 	}
 	return killed
+}
+
+// tagged are the processes of a run that have not ended, by the mark in their environment, which outlives the death of
+// a parent.
+func (h *host) tagged() (pids []int) {
+	processes, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		return nil
+	}
+	for _, path := range processes {
+		if pid, err := strconv.Atoi(strings.Split(path, "/")[2]); err == nil && pid != os.Getpid() && h.owns(pid) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// owns tells whether a process has the run's mark. One that has ended has no environment any more.
+func (h *host) owns(pid int) bool {
+	environ, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "environ"))
+	if err != nil {
+		return false
+	}
+	mark := []byte(runKey + "=" + h.tag)
+	for variable := range bytes.SplitSeq(environ, []byte{0}) {
+		if bytes.Equal(variable, mark) {
+			return true
+		}
+	}
+	return false
 }
 
 func freeAddr() (string, error) {

@@ -9,8 +9,12 @@
 // (e2e/python). Without them they skip and say why; a part that
 // HANGAR_REQUIRE names (HANGAR_REQUIRE=node,python,curl) must not be missing.
 //
+// HANGAR_CHURN=full makes the churn test its whole 10,000 starts and 100,000
+// calls; without it a fiftieth.
+//
 //	harness_test.go    the program: build, start, stop, nothing left behind
 //	process_test.go    processes as the kernel tells of them
+//	vitals_test.go     what must not grow, servers in detail
 //	client_test.go     REST and MCP by plain requests
 //	parts_test.go      what must be installed
 //	*_test.go          the tests, a file for each theme

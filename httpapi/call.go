@@ -66,7 +66,7 @@ func (a *API) callTool(ctx *fasthttp.RequestCtx) error {
 		return toolNotFound(id, tool)
 	}
 	begin := a.now()
-	answer, err := doCall(target, tool, arguments, restSession|ctx.ConnID(), timeout)
+	answer, err := doCall(ctx, target, tool, arguments, timeout)
 	if errors.Is(err, supervisor.ErrCallTimeout) {
 		return &apiError{
 			status: 504, name: "ToolTimeoutError",
@@ -115,12 +115,14 @@ func callArguments(body []byte) ([]byte, error) {
 	return bytes.Clone(body), nil
 }
 
-// doCall takes the call through the runtime. The answer shares no memory with
-// the call, which is given back.
-func doCall(target Target, tool string, arguments []byte, session uint64, timeout time.Duration) (rpcAnswer, error) {
+// doCall takes the call through the runtime; it ends when the client leaves.
+// The answer shares no memory with the call, which is given back.
+func doCall(ctx *fasthttp.RequestCtx, target Target, tool string, arguments []byte, timeout time.Duration) (rpcAnswer, error) {
 	c := backends.NewCall()
-	c.Session = session
+	c.Session = restSession | ctx.ConnID()
 	c.SetToolCall(tool, arguments)
+	waiting := beginErrand(ctx.Conn(), errand{target: target, id: c.ID})
+	defer waiting.end()
 	if err := target.Do(c, timeout); err != nil {
 		if releasable(err) {
 			c.Release()

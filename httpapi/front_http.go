@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"errors"
+	"net"
 	"strings"
 
 	"github.com/valyala/fasthttp"
@@ -91,7 +92,20 @@ func (f *Front) answer(ctx *fasthttp.RequestCtx, h *edgeHeaders, s *session, bod
 	}
 	ctx.Response.Header.SetContentTypeBytes(contentJSON)
 	out := ctx.Response.SwapBody(nil)
-	ctx.Response.SwapBody(f.request(out[:0], s, body, env, nil))
+	ctx.Response.SwapBody(f.whileConnected(ctx.Conn(), out[:0], s, body, env))
+}
+
+// whileConnected is request for an answer that can only reach the client over
+// this connection: when the client leaves, the request is cancelled.
+func (f *Front) whileConnected(conn net.Conn, dst []byte, s *session, raw []byte, env *jsonrpc.Envelope) []byte {
+	id := env.ID.Of(raw)
+	key := clientID(id)
+	if err := s.begin(key); err != nil {
+		return f.callFailed(dst, s, id, err)
+	}
+	waiting := beginErrand(conn, errand{session: s, key: key})
+	defer waiting.end()
+	return f.begun(dst, s, key, raw, env, nil)
 }
 
 var contentJSON = []byte("application/json")

@@ -30,11 +30,18 @@ func logsOf(id string, lines []backends.LogLine) logsShape {
 	for _, l := range lines {
 		text := strings.ToValidUTF8(l.Text, "\uFFFD")
 		shape.Logs = append(shape.Logs, logShape{
-			Timestamp: isoPlain(l.At), Line: text, ID: id, Stream: "stderr",
+			Timestamp: isoPlain(l.At), Line: text, ID: id, Stream: streamOf(l),
 			Content: text, RecordedAt: unixFloat(l.At), Epoch: l.Epoch,
 		})
 	}
 	return shape
+}
+
+func streamOf(l backends.LogLine) string {
+	if l.Stdout {
+		return "stdout"
+	}
+	return "stderr"
 }
 
 type historyShape struct {

@@ -169,6 +169,8 @@ type edgeConn struct {
 	linger atomic.Bool
 	began  atomic.Bool // a byte has come
 
+	waiting waiting
+
 	readBy, writeBy time.Time // the deadlines that are set; of the serving goroutine
 }
 

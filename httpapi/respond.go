@@ -61,6 +61,7 @@ var errorTable = []errorRow{
 	{backends.ErrPermanent, 500, "McpServerStartError", 0},
 	{backends.ErrResource, 500, "McpServerStartError", 0},
 
+	{errCancelled, 499, "ClientClosedRequest", 0}, // which nobody reads
 	{ErrUnauthenticated, 401, "AuthenticationError", 0},
 	{ErrForbidden, 403, "AccessDeniedError", 0},
 	{context.DeadlineExceeded, 504, "OperationTimeoutError", 0},

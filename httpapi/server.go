@@ -96,6 +96,7 @@ func Serve(ctx context.Context, ln net.Listener, srv *fasthttp.Server) error {
 			p.log.Warn("cannot accept connections, trying again", "err", err, "wait", wait)
 		}
 	}
+	defer edge.watch()()
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(edge) }()
 	select {

@@ -128,6 +128,9 @@ type healthShape struct {
 	LastFailureAgo      *float64         `json:"last_failure_ago"`
 	LastSuccessAt       *string          `json:"last_success_at"`
 	LastFailureAt       *string          `json:"last_failure_at"`
+	StdoutNoise         uint64           `json:"stdout_noise"`
+	DroppedAnswers      uint64           `json:"dropped_answers"`
+	DroppedLines        uint64           `json:"dropped_lines"`
 	Checks              []checkShape     `json:"checks"`
 }
 
@@ -158,6 +161,12 @@ func healthOf(v *supervisor.View, now time.Time) healthShape {
 	if c := v.Counters; c != nil {
 		h.TotalInvocations, h.TotalFailures = c.Calls.Load(), c.Failed.Load()
 		h.SuccessRate = successRate(h.TotalInvocations, h.TotalFailures)
+	}
+	if s := v.Streams; s != nil {
+		h.StdoutNoise, h.DroppedAnswers = s.Noise.Load(), s.DroppedAnswers.Load()
+	}
+	if v.Log != nil {
+		h.DroppedLines = v.Log.Dropped()
 	}
 	if now.Before(v.NextRetryAt) {
 		h.TimeUntilRetry = secondsSince(now, v.NextRetryAt)

@@ -9,7 +9,7 @@ import (
 
 // View is what can be seen of a server at one moment. Views are immutable and
 // shared: readers need no lock and must not change anything in them, except
-// that Counters are live.
+// that Counters, Streams and Log are live.
 type View struct {
 	Spec          ServerSpec
 	State         State
@@ -30,6 +30,8 @@ type View struct {
 	// yet said its own. ToolsStale: they are of an instance that has ended.
 	ToolsPredefined, ToolsStale bool
 	Counters                    *Counters
+	Streams                     *backends.StreamCounters
+	Log                         *backends.LogRing
 }
 
 // MaxChecks bounds the health checks a view keeps; the oldest go.

@@ -74,6 +74,7 @@ func endCrashAfter(b *bench) {
 	}
 }
 
+// C07
 func endClean(b *bench) {
 	zero := 0
 	s := b.start(Behaviour{ExitAfterInit: &zero})
@@ -99,6 +100,7 @@ func endKill(b *bench) {
 	}
 }
 
+// C07
 func endStdoutClosed(b *bench) {
 	s := b.start(Behaviour{CloseStdout: true, IgnoreEOF: true})
 	s.tryHandshake() // may or may not get that far
@@ -107,6 +109,7 @@ func endStdoutClosed(b *bench) {
 	}
 }
 
+// C07
 func endStdinClosed(b *bench) {
 	s := b.start(Behaviour{CloseStdin: true})
 	if _, err := s.Request(b.Context(), "initialize", []byte(`{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}`)); err != nil {
@@ -133,6 +136,7 @@ func endStdinClosed(b *bench) {
 	}
 }
 
+// C05
 func endStalled(b *bench) {
 	b.tune.StdinStall = 1500 * time.Millisecond
 	good, _, skip := b.h.Spec(b, Behaviour{})

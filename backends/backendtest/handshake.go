@@ -73,6 +73,7 @@ func handshakeSlow(b *bench) {
 	b.within("the handshake", time.Since(begin), 200*time.Millisecond, patience)
 }
 
+// C12
 func handshakeHang(b *bench) {
 	s := b.start(Behaviour{InitHang: true})
 	begin := time.Now()
@@ -86,6 +87,7 @@ func handshakeHang(b *bench) {
 	b.within("the handshake", time.Since(begin), 300*time.Millisecond, 5*time.Second)
 }
 
+// C12
 func handshakeCrash(b *bench) {
 	s := b.start(Behaviour{InitCrash: true})
 	_, err := s.tryHandshake()
@@ -98,6 +100,7 @@ func handshakeCrash(b *bench) {
 	}
 }
 
+// C12
 func handshakeVersion(b *bench) {
 	s := b.start(Behaviour{InitBadVersion: true})
 	_, err := s.tryHandshake()

@@ -47,6 +47,7 @@ func (b *bench) fails(ctx context.Context, spec backends.LaunchSpec, want error)
 	return err
 }
 
+// C13
 func startBroken(how Broken) func(*bench) {
 	return func(b *bench) {
 		spec, name, skip := b.h.Spec(b, Behaviour{Broken: how})

@@ -86,6 +86,7 @@ func stopTerm(b *bench) {
 	b.ladder(Behaviour{IgnoreEOF: true}, "SIGTERM", 200*time.Millisecond)
 }
 
+// C08: a child that ignores the end of its input and SIGTERM.
 func stopKill(b *bench) {
 	b.tune = Tuning{EOFGrace: 200 * time.Millisecond, TermGrace: 300 * time.Millisecond}
 	b.ladder(Behaviour{IgnoreEOF: true, IgnoreTerm: true}, "SIGKILL", 500*time.Millisecond)

@@ -25,6 +25,7 @@ var streamCases = []contractCase{
 	{"stderr goes to the ring", streamStderr},
 }
 
+// C01
 func streamBanner(b *bench) {
 	s := b.ready(Behaviour{Banner: true})
 	for range 20 {
@@ -34,6 +35,7 @@ func streamBanner(b *bench) {
 	}
 }
 
+// C01
 func streamNoise(b *bench) {
 	s := b.start(Behaviour{Noise: 10 * backends.MaxNoise})
 	s.tryHandshake() // may or may not get that far
@@ -42,6 +44,7 @@ func streamNoise(b *bench) {
 	}
 }
 
+// C02
 func streamHuge(b *bench) {
 	const limit = 1 << 20
 	size := 64 << 20
@@ -62,6 +65,7 @@ func streamHuge(b *bench) {
 	}
 }
 
+// C03
 func streamBytes(b *bench) {
 	s := b.ready(Behaviour{ByteAtATime: true})
 	text := "zażółć \U0001F600 \u00e9"
@@ -70,6 +74,7 @@ func streamBytes(b *bench) {
 	}
 }
 
+// C04
 func streamDup(b *bench) {
 	s := b.ready(Behaviour{DupID: true})
 	for i := range 50 {
@@ -80,6 +85,7 @@ func streamDup(b *bench) {
 	}
 }
 
+// C04
 func streamWrongID(b *bench) {
 	s := b.ready(Behaviour{WrongID: true})
 	c := s.send("echo", args{"text": "x"})
@@ -135,6 +141,7 @@ func has(cat *backends.Catalogue, name string) bool {
 	return ok
 }
 
+// C11
 func streamFlood(b *bench) {
 	const flood = 30_000
 	s := b.ready(Behaviour{NotifyFlood: flood})

@@ -85,6 +85,7 @@ func (b *Backend) launch(spec backends.LaunchSpec, script Script) *Instance {
 		Server: spec.Server, Epoch: spec.Epoch, MaxMessage: spec.MaxMessage,
 		Sink: in.server.stdin, Source: in.server.stdout, Observer: spec.Observer,
 		Fail: in.broken, Ended: in.stdoutEnded, StdinStall: b.StdinStall,
+		Log: spec.Log, Streams: spec.Streams,
 	})
 	if script.ExitOnStart {
 		in.Crash(script.ExitCode)

@@ -48,6 +48,10 @@ type Config struct {
 	Ended func()
 	// StdinStall is how long a full stdin may stand still.
 	StdinStall time.Duration
+	// Log gets some of the lines that are no message; nil for none.
+	Log *backends.LogRing
+	// Streams counts what nobody could use; nil if nobody reads the counts.
+	Streams *backends.StreamCounters
 }
 
 // Bounds of a burst that waits for its last line.
@@ -77,7 +81,8 @@ type Link struct {
 		drained chan struct{} // closed when pending becomes empty; nil unless wanted
 	}
 	inFlight atomic.Int64
-	noise    int              // lines in a row that were no message; reader only
+	noise    noise            // reader only
+	garbled  bool             // the stream was given up; reader only
 	env      jsonrpc.Envelope // of the line at hand; reader only
 	failed   atomic.Bool
 	readDone chan struct{}
@@ -99,6 +104,9 @@ func Open(cfg Config) *Link {
 	}
 	if cfg.StdinStall <= 0 {
 		cfg.StdinStall = backends.StdinStall
+	}
+	if cfg.Streams == nil {
+		cfg.Streams = &backends.StreamCounters{}
 	}
 	l := &Link{cfg: cfg, readDone: make(chan struct{})}
 	l.limits = jsonrpc.Limits{MaxBytes: cfg.MaxMessage}

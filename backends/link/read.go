@@ -49,7 +49,10 @@ func (r *reader) space() []byte {
 	if size := 2 * len(*full); size <= wideSize && wideSize <= r.max {
 		r.buf = wideBuffers.Get().(*[]byte)
 	} else {
-		grown := make([]byte, min(size, r.max+1))
+		if size >= r.max {
+			size = r.max + 1 // not once more for the last byte
+		}
+		grown := make([]byte, size)
 		r.buf = &grown
 	}
 	copy(*r.buf, *full)
@@ -110,6 +113,8 @@ func (l *Link) read() {
 			l.lines(&r)
 			if r.used > l.cfg.MaxMessage {
 				l.tooLarge()
+			}
+			if l.garbled {
 				r.used = 0
 				r.release()
 				return
@@ -125,7 +130,7 @@ func (l *Link) read() {
 // lines handles every whole line of the buffer and keeps the rest.
 func (l *Link) lines(r *reader) {
 	done, from := 0, 0
-	for {
+	for !l.garbled {
 		line, end, ok := r.next(from)
 		if !ok {
 			break
@@ -143,7 +148,10 @@ func (l *Link) lines(r *reader) {
 	}
 }
 
+// tooLarge and the noise give the stream up: what may follow is not read, or a
+// call would be answered by an instance that is being ended.
 func (l *Link) tooLarge() {
+	l.garbled = true
 	l.fail(fmt.Errorf("%w: a line from the server is over the limit of %d bytes", backends.ErrMessageTooLarge, l.cfg.MaxMessage))
 }
 
@@ -157,7 +165,7 @@ func (l *Link) line(line []byte) bool {
 	if err := jsonrpc.Scan(line, l.limits, env); err != nil {
 		return l.badLine(line, env, err)
 	}
-	l.noise = 0
+	l.noise.inARow = 0
 	switch env.Kind {
 	case jsonrpc.Response, jsonrpc.ErrorResponse:
 		return l.answer(line, env)
@@ -171,12 +179,13 @@ func (l *Link) line(line []byte) bool {
 
 func (l *Link) answer(line []byte, env *jsonrpc.Envelope) bool {
 	id, ok := jsonrpc.ParseID(env.ID.Of(line))
-	if !ok {
-		return false
+	e, found := entry{}, false
+	if ok {
+		e, found = l.take(id)
 	}
-	e, ok := l.take(id)
-	if !ok {
-		return false // late answer to a cancelled call, or an id never sent
+	if !found {
+		l.cfg.Streams.DroppedAnswers.Add(1)
+		return false
 	}
 	l.afterWrite(e)
 	e.call.SetAnswer(line, env)
@@ -197,12 +206,7 @@ func (l *Link) badLine(line []byte, env *jsonrpc.Envelope, err error) bool {
 			return !e.control
 		}
 	}
-	if len(bytes.TrimSpace(line)) == 0 {
-		return false
-	}
-	if l.noise++; l.noise == backends.MaxNoise+1 {
-		l.fail(fmt.Errorf("%w: more than %d lines in a row on stdout are no JSON-RPC", backends.ErrProtocol, backends.MaxNoise))
-	}
+	l.onNoise(line)
 	return false
 }
 

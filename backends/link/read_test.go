@@ -3,9 +3,12 @@ package link
 import (
 	"errors"
 	"fmt"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/aabb9013/hangar/backends"
 	"github.com/aabb9013/hangar/internal/jsonrpc"
@@ -203,4 +206,74 @@ func TestLinkAnswersTheServer(t *testing.T) {
 			t.Errorf("got %s", got)
 		}
 	})
+}
+
+// C01: what is no message is counted, and a little of it shown, at most so
+// many lines in a second; blank lines are counted only.
+func TestNoiseIsCountedAndShown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, counters := &backends.LogRing{}, &backends.StreamCounters{}
+		r := newRig(t, -1, func(c *Config) { c.Log, c.Streams = log, counters })
+		for range 3 {
+			for i := range 20 {
+				r.says("banner %d", i)
+				r.says(" \t\r")
+			}
+			synctest.Wait()
+			time.Sleep(time.Second)
+		}
+		if n := counters.Noise.Load(); n != 120 {
+			t.Errorf("%d lines of noise, want 120", n)
+		}
+		lines := log.Tail(1000)
+		if len(lines) != 3*backends.NoiseLines {
+			t.Fatalf("%d lines shown in 3 s, want %d", len(lines), 3*backends.NoiseLines)
+		}
+		for i, line := range lines {
+			if want := fmt.Sprint("banner ", i%backends.NoiseLines); !line.Stdout || line.Text != want || line.Epoch != 1 {
+				t.Errorf("line %d is %+v, want %q of stdout", i, line, want)
+			}
+		}
+	})
+}
+
+// R07, R08: an answer that no call waits for reaches nobody and is counted: a
+// late one, one under an id of another instance's call, one that was repeated.
+func TestAnswersThatNobodyWaitsForAreCounted(t *testing.T) {
+	old, counters := newRig(t, -1), &backends.StreamCounters{}
+	fresh := newRig(t, -1, func(c *Config) { c.Streams = counters })
+	waiting, expired := old.mustSend(t, call("waits")), call("expires")
+	expired.Deadline = time.Now()
+	fresh.mustSend(t, expired)
+	fresh.Expire(time.Now())
+	if <-expired.Done(); expired.Err != backends.ErrDeadline {
+		t.Fatalf("the call ended with %v", expired.Err)
+	}
+	if n := fresh.InFlight(); n != 0 || len(fresh.calls.pending) != 0 {
+		t.Errorf("%d calls in flight, %d in the table after the deadline", n, len(fresh.calls.pending))
+	}
+	if want := fmt.Sprintf(`"notifications/cancelled","params":{"requestId":%d`, expired.ID); !strings.Contains(fresh.sink.text(), want) {
+		t.Errorf("the server was told %q, want %s in it", fresh.sink.text(), want)
+	}
+	good := fresh.mustSend(t, call("good"))
+	for _, id := range []string{strconv.FormatUint(expired.ID, 10), strconv.FormatUint(waiting.ID, 10), `"foreign"`} {
+		fresh.says(`{"jsonrpc":"2.0","id":%s,"result":{"content":[]}}`, id)
+	}
+	for range 2 {
+		fresh.says(`{"jsonrpc":"2.0","id":%d,"result":{"content":[]}}`, good.ID)
+	}
+	if <-good.Done(); good.Err != nil {
+		t.Errorf("the good call ended with %v", good.Err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); counters.DroppedAnswers.Load() < 4; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d answers were counted as dropped, want 4", counters.DroppedAnswers.Load())
+		}
+	}
+	if len(waiting.Done()) != 0 {
+		t.Error("an answer of the new instance reached a call of the old one")
+	}
+	if len(expired.Done()) != 0 || len(good.Done()) != 0 {
+		t.Error("a call was finished twice")
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -244,6 +245,6 @@ func (in *instance) log(line []byte) {
 	if len(line) > backends.LogLineBytes+1 {
 		line = line[:backends.LogLineBytes+1]
 	}
-	text := string(bytes.ToValidUTF8(bytes.TrimSuffix(line, []byte("\r")), []byte("\uFFFD")))
+	text := strings.ToValidUTF8(string(bytes.TrimSuffix(line, []byte("\r"))), "\uFFFD")
 	in.spec.Log.Add(backends.LogLine{At: time.Now(), Epoch: in.spec.Epoch, Text: text})
 }

@@ -100,8 +100,8 @@ func text(t testing.TB, in backends.Instance, tool, args string) string {
 	return result.Content[0].Text
 }
 
-// A grandchild in a session of its own holds stdout: the end is seen at once
-// all the same, and nothing keeps reading.
+// A grandchild in a session of its own holds stdout, the
+// end is seen at once all the same, and nothing keeps reading.
 func TestExitIsSeenThoughAGrandchildHoldsStdout(t *testing.T) {
 	b := open(t, Options{})
 	best := time.Hour
@@ -135,6 +135,7 @@ func TestExitIsSeenThoughAGrandchildHoldsStdout(t *testing.T) {
 	t.Errorf("the exit was seen after %v, want 100ms at most", best)
 }
 
+// C08: the tree that SIGKILL ends; when it comes is a case of the contract.
 func TestKillReachesTheWholeGroup(t *testing.T) {
 	e := make(ends, 1)
 	in := launch(t, open(t, Options{}), e.spec("/bin/sh", "-c", "sleep 600 & echo child $! >&2; wait"))
@@ -173,6 +174,7 @@ func TestClosingTheBackendEndsItsChildren(t *testing.T) {
 	}
 }
 
+// C06, beside the backend.
 func TestStderrFloodIsDrained(t *testing.T) {
 	in, _ := launchStub(t, open(t, Options{}), "-stderr-bytes", strconv.Itoa(32<<20))
 	ring := in.(*instance).spec.Log
@@ -205,6 +207,18 @@ func TestLongStderrLinesAreCut(t *testing.T) {
 	want := []string{strings.Repeat("x", backends.LogLineBytes) + "...", "short", "bad \uFFFD byte", "no newline"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %.300q", got)
+	}
+}
+
+// C13: what the kernel refuses for its size is refused for good.
+func TestArgumentsThatAreTooLongArePermanent(t *testing.T) {
+	spec := make(ends, 1).spec("/bin/true")
+	for range 100 {
+		spec.Command = append(spec.Command, strings.Repeat("x", 64<<10))
+	}
+	_, err := open(t, Options{}).Start(t.Context(), spec)
+	if !errors.Is(err, backends.ErrPermanent) || !errors.Is(err, syscall.E2BIG) || !strings.Contains(err.Error(), "/bin/true") {
+		t.Errorf("arguments of 6 MiB: got %.200v", err)
 	}
 }
 

@@ -116,6 +116,7 @@ func (b *Backend) Start(ctx context.Context, spec backends.LaunchSpec) (backends
 		Server: spec.Server, Epoch: spec.Epoch, MaxMessage: spec.MaxMessage,
 		Sink: pipes.stdin, Source: newSource(pipes.stdout),
 		Observer: spec.Observer, Fail: in.broken, Ended: in.stdoutEnded, StdinStall: b.opts.StdinStall,
+		Log: spec.Log, Streams: spec.Streams,
 	})
 	go in.drainStderr()
 	go in.watch(newWaiter(proc, pidfd))

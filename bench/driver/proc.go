@@ -46,6 +46,12 @@ func MemoryOf(pid int) (Memory, error) {
 	return Memory{RSS: rss, PSS: pss}, err
 }
 
+// OwnMemory returns the resident bytes of a process that are no mapped file's.
+func OwnMemory(pid int) (int64, error) {
+	kib, err := procField(fmt.Sprintf("/proc/%d/status", pid), "RssAnon:")
+	return kib << 10, err
+}
+
 func procField(path, name string) (int64, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {

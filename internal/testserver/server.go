@@ -56,6 +56,9 @@ type server struct {
 	roots   []byte
 	kept    [][]byte               // memory that AllocAtCall took
 	pending map[string]*time.Timer // by the raw id: calls that answer later
+
+	lists     int      // tools/list that came
+	cancelled []string // ids of notifications/cancelled
 }
 
 func newServer(out, errw io.Writer, opts Options) *server {
@@ -234,6 +237,7 @@ func (s *server) notified(method, params []byte) {
 		}
 	case "notifications/cancelled":
 		id := string(rawjson.Member(params, "requestId"))
+		s.cancelled = append(s.cancelled, id)
 		if timer := s.pending[id]; timer != nil {
 			timer.Stop()
 			delete(s.pending, id)
@@ -243,8 +247,9 @@ func (s *server) notified(method, params []byte) {
 
 // later runs answer after d unless the request is cancelled before. The answer must not use the line of the request,
 // whose memory is overwritten by then.
-func (s *server) later(id []byte, d time.Duration, answer func()) {
-	key := string(id)
+func (s *server) later(id []byte, d time.Duration, answer func()) { s.laterAs(string(id), d, answer) }
+
+func (s *server) laterAs(key string, d time.Duration, answer func()) {
 	if s.pending == nil {
 		s.pending = make(map[string]*time.Timer)
 	}

@@ -3,6 +3,7 @@ package testserver
 import (
 	"bufio"
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -456,5 +457,33 @@ func TestEchoDoesNotAllocate(t *testing.T) {
 	line := []byte(callLine(7, "echo", `{"text":"0123456789"}`))
 	if got := testing.AllocsPerRun(100, func() { s.handle(line); s.flush() }); got > 0 {
 		t.Errorf("%v allocations per echo", got)
+	}
+}
+
+func TestToolsForFaults(t *testing.T) {
+	t.Parallel()
+	s := ready(t)
+	if a := s.call(7, "id", "{}"); a.text() != "7" {
+		t.Errorf("id: got %q", a.text())
+	}
+	s.send(callLine(8, "sleep", `{"ms":50,"deaf":true}`), `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":8}}`)
+	if a := s.receive(); string(a.ID) != "8" || a.text() != "slept" {
+		t.Errorf("a deaf sleep that was cancelled: got id %s, %q", a.ID, a.text())
+	}
+	s.send(`{"jsonrpc":"2.0","id":9,"method":"tools/list"}`)
+	s.receive()
+	if a := s.call(10, "seen", "{}"); a.text() != `{"cancelled":["8"],"lists":1}` {
+		t.Errorf("seen: got %q", a.text())
+	}
+	raw := base64.StdEncoding.EncodeToString([]byte("noise\xff\n" + `{"jsonrpc":"2.0","id":"r$ID"}` + "\n"))
+	if a := s.call(11, "raw", `{"base64":"`+raw+`"}`); string(a.ID) != `"r11"` {
+		t.Errorf("raw: got id %s", a.ID)
+	}
+	if a := s.receive(); a.text() != "written" {
+		t.Errorf("raw answered %q", a.text())
+	}
+	s.send(callLine(12, "close", `{"name":"stdout"}`))
+	if line, err := s.stdout.ReadBytes('\n'); err != io.EOF {
+		t.Errorf("after close: got %q, %v", line, err)
 	}
 }

@@ -25,6 +25,8 @@ type arguments struct {
 	N       int    `json:"n"`
 	DelayMS int    `json:"delay_ms"`
 	Bytes   int    `json:"bytes"`
+	Deaf    bool   `json:"deaf"`
+	Base64  []byte `json:"base64"`
 }
 
 type tool struct {
@@ -33,7 +35,7 @@ type tool struct {
 
 var builtin = []tool{
 	{"echo", "Answers its text.", `"text":{"type":"string"}`},
-	{"sleep", "Answers after ms milliseconds.", `"ms":{"type":"integer"}`},
+	{"sleep", "Answers after ms milliseconds, with deaf also when it was cancelled.", `"ms":{"type":"integer"},"deaf":{"type":"boolean"}`},
 	{"fail", "Answers a result with isError.", ``},
 	{"rpcerror", "Answers a JSON-RPC error.", ``},
 	{"crash", "Exits at once with code.", `"code":{"type":"integer"}`},
@@ -43,6 +45,10 @@ var builtin = []tool{
 	{"big", "Answers a text of that many bytes.", `"bytes":{"type":"integer"}`},
 	{"count", "Answers the number of calls this process has seen, this one included.", ``},
 	{"grandchild", "Answers the pid of the grandchild, 0 without one.", ``},
+	{"id", "Answers the JSON-RPC id of the call.", ``},
+	{"seen", "Answers what came: the number of tools/list, the ids of notifications/cancelled.", ``},
+	{"raw", "Writes the bytes of base64 as they are, $ID in them being the id of the call, then answers.", `"base64":{"type":"string"}`},
+	{"close", "Closes the stream name, stdin or stdout, lives on and does not answer.", `"name":{"type":"string"}`},
 	{"roots", "Answers what the client said to roots/list, null before.", ``},
 }
 
@@ -114,7 +120,11 @@ func (s *server) slowCall(name string, id, args, meta []byte) {
 	switch name {
 	case "sleep":
 		id := bytes.Clone(id)
-		s.later(id, time.Duration(a.MS)*time.Millisecond, func() { s.text(id, []byte(`"slept"`)) })
+		key := string(id)
+		if a.Deaf {
+			key = "deaf " + key
+		}
+		s.laterAs(key, time.Duration(a.MS)*time.Millisecond, func() { s.text(id, []byte(`"slept"`)) })
 	case "fail":
 		s.result(id, `{"content":[{"type":"text","text":"failed as asked"}],"isError":true}`)
 	case "rpcerror":
@@ -133,6 +143,25 @@ func (s *server) slowCall(name string, id, args, meta []byte) {
 		s.number(id, s.calls)
 	case "grandchild":
 		s.number(id, s.child)
+	case "id":
+		s.text(id, appendString(nil, string(id)))
+	case "seen":
+		seen, err := json.Marshal(map[string]any{"lists": s.lists, "cancelled": s.cancelled})
+		if err != nil {
+			s.fail(id, invalidParams, err.Error())
+			return
+		}
+		s.text(id, appendString(nil, string(seen)))
+	case "raw":
+		s.buf = append(s.buf, bytes.ReplaceAll(a.Base64, []byte("$ID"), id)...)
+		s.text(id, []byte(`"written"`))
+	case "close":
+		s.flush()
+		if a.Name == "stdin" {
+			s.stalled, s.opts.CloseStdin = true, true
+		} else {
+			s.closeStdout()
+		}
 	case "roots":
 		roots := s.roots
 		if roots == nil {
@@ -203,6 +232,7 @@ func (s *server) offers(name string) bool {
 
 // list answers tools/list. The cursor is the index of the first tool of the page.
 func (s *server) list(id, params []byte) {
+	s.lists++
 	from := 0
 	if cursor := rawjson.Member(params, "cursor"); cursor != nil {
 		n, err := strconv.Atoi(string(rawjson.Inner(cursor)))
@@ -253,12 +283,16 @@ func (s *server) initialized() {
 		go s.flood()
 	}
 	if s.opts.CloseStdout {
-		s.closed = true
-		if c, ok := s.out.(io.Closer); ok {
-			c.Close()
-		}
+		s.closeStdout()
 	}
 	s.stalled = s.opts.NeverRead || s.opts.CloseStdin
+}
+
+func (s *server) closeStdout() {
+	s.closed = true
+	if c, ok := s.out.(io.Closer); ok {
+		c.Close()
+	}
 }
 
 // flood ends with its last notification, or with the process.

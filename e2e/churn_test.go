@@ -1,0 +1,102 @@
+package e2e_test
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// churn is how many rounds a churn test makes: the whole number when
+// HANGAR_CHURN=full, a fiftieth otherwise.
+func churn(whole int) int {
+	if os.Getenv("HANGAR_CHURN") == "full" {
+		return whole
+	}
+	return whole / 50
+}
+
+// TestChurnLeavesNothingBehind proves E13 over HTTP; the packages' own tests
+// look for goroutines with goleak.
+func TestChurnLeavesNothingBehind(t *testing.T) {
+	h := start(t, servers{"busy": stub(), "quiet": stub()})
+	client := h.newRPC()
+	calls := func(n int) {
+		var wg sync.WaitGroup
+		for worker := range 8 {
+			wg.Go(func() {
+				for i := range n / 8 {
+					text := fmt.Sprint(worker, "/", i)
+					if result, err := h.call("quiet", "echo", map[string]any{"text": text}); err != nil || result.text() != text {
+						t.Errorf("got %q, %v; want %q", result.text(), err, text)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+	}
+	starts := func(n int) {
+		for range n {
+			for _, verb := range []string{"start", "stop"} {
+				if err := h.request("POST", "/api/mcp_servers/busy/"+verb, nil, nil); err != nil {
+					t.Fatalf("%s: %v", verb, err)
+				}
+			}
+		}
+	}
+	streams := func(n int) {
+		address := strings.TrimPrefix(h.url, "http://")
+		for range n {
+			conn, err := net.Dial("tcp", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintf(conn, "GET /mcp HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\nMcp-Session-Id: %s\r\n\r\n", client.session)
+			var head [12]byte
+			conn.SetReadDeadline(time.Now().Add(patience))
+			if _, err := conn.Read(head[:]); err != nil || string(head[:]) != "HTTP/1.1 200" {
+				t.Fatalf("a stream: got %q, %v", head, err)
+			}
+			conn.Close()
+		}
+	}
+	// What is made once is made now: pools, buffers, the workers of the server.
+	calls(400)
+	starts(2)
+	streams(10)
+	settled := func() vitals {
+		httpIdle()
+		var v vitals
+		for last, same := (vitals{}), 0; same < 3; last = v {
+			time.Sleep(500 * time.Millisecond) // until nothing moves any more
+			if v = h.vitals(); v.goroutines == last.goroutines && v.descriptors == last.descriptors {
+				same++
+			} else {
+				same = 0
+			}
+		}
+		return v
+	}
+	before := settled()
+	starts(churn(10_000))
+	streams(churn(10_000))
+	calls(churn(100_000))
+	var after vitals
+	if !eventually(time.Minute, func() bool {
+		after = settled()
+		return after.goroutines <= before.goroutines+5 && after.descriptors <= before.descriptors && after.heap <= before.heap+2<<20
+	}) {
+		t.Errorf("before %s; after %s", before, after)
+	}
+	t.Logf("before %s; after %s", before, after)
+	if d := h.detail("busy"); d.Epoch != uint64(2+churn(10_000)) {
+		t.Errorf("the server was started %d times, want %d", d.Epoch, 2+churn(10_000))
+	}
+}
+
+// httpIdle closes the connections that the tests' client keeps.
+func httpIdle() { client.CloseIdleConnections() }

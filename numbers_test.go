@@ -1,0 +1,150 @@
+package hangar_test
+
+import (
+	"flag"
+	"fmt"
+	"go/ast"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var updateNumbers = flag.Bool("update", false, "write docs/tests.md")
+
+// numbers are the promises about recovery (R), misbehaving servers (C) and
+// exhaustion (E) that tests prove under their numbers. bench is the command
+// that prints the times or the whole count, where a test must not look at them.
+var numbers = []struct{ id, promise, bench string }{
+	{"R01", "a killed child fails only calls that were written to it; other servers see no error", "bench -recovery"},
+	{"R02", "a killed server is ready again by itself, soon", "bench -recovery"},
+	{"R03", "all of 300 servers killed at once come back, a few at a time, while the API answers", "bench -recovery"},
+	{"R04", "a crash loop backs off: at most 6 starts in 60 s, `next_retry_at` told", ""},
+	{"R05", "exactly `max_restarts` in the window, one more gives up once, with its reason", ""},
+	{"R06", "every strategy, restart type and kind of exit as OTP has it; start order and reverse stop order", ""},
+	{"R07", "a late answer of an older instance reaches nobody and is counted", ""},
+	{"R08", "a deadline cancels at the server, the late answer is dropped, nothing stays in the table of calls", ""},
+	{"R09", "a client that leaves ends its call and frees the slot", ""},
+	{"R10", "`kill -9` of the runtime leaves no process, grandchildren in sessions of their own included", "bench -orphans"},
+	{"R11", "`kill -9` of the reaper, alone and with the runtime", ""},
+	{"R12", "SIGTERM with many stubborn servers under load ends in time; a second one at once", ""},
+	{"R13", "a stopped child (SIGSTOP) is found and replaced as `unresponsive`", ""},
+	{"C01", "noise on stdout is counted, shown at most 10 times a second, and over 1,000 lines in a row a protocol error", ""},
+	{"C02", "an endless line is cut at the limit in bounded memory and ends only its server", ""},
+	{"C03", "messages split anywhere and many in one write", ""},
+	{"C04", "hostile JSON: invalid UTF-8, NUL, depth, duplicate and other-cased keys, odd ids, batches", ""},
+	{"C05", "a stdin that nobody reads is given up after 5 s; nobody else feels it", ""},
+	{"C06", "a flood of stderr is drained into a bounded ring, what it pushed out is counted", ""},
+	{"C07", "closed stdout, closed stdin, exit code 0", ""},
+	{"C08", "a child that ignores the end of stdin and SIGTERM is killed with its tree, in time", ""},
+	{"C09", "an exit is seen at once though a daemon holds stdout; the daemon is killed", ""},
+	{"C10", "1,000 zombies are reaped", ""},
+	{"C11", "a flood of notifications: calls go on, lists are read once in a second at most", ""},
+	{"C12", "initialize never answered, answered twice, in another version, or not survived", ""},
+	{"C13", "programs that cannot be started: permanent, named with path and reason, not repeated", ""},
+	{"C14", "a child at its memory limit is told `oom_killed` and restarted", ""},
+	{"E01", "no processes left: a resource error that burns no restart", ""},
+	{"E02", "no descriptors left: the API answers, running servers go on", ""},
+	{"E10", "10,000 calls at once to one server: a bounded queue, the rest refused at once", ""},
+	{"E13", "10,000 starts, streams and 100,000 calls leave no goroutine, descriptor or memory behind", "bench -soak"},
+}
+
+// awaited are the numbers without a test, and what they wait for.
+var awaited = map[string]string{
+	"R04": "restart policy of a server",
+	"R05": "restart policy of a server",
+	"R06": "dependencies and strategies",
+	"R10": "the reaper process",
+	"R11": "the reaper process",
+	"R13": "the dossier's reasons",
+	"C09": "the reaper process",
+	"C10": "the reaper process",
+}
+
+var numberPattern = regexp.MustCompile(`\b[RCE]\d\d\b`)
+
+// numbered finds the functions of tests that name a number, in their own name
+// (TestC05…) or in their comment.
+func numbered(t *testing.T) map[string][]string {
+	t.Helper()
+	proofs := map[string][]string{}
+	for _, f := range goFiles(t) {
+		if !f.test && !under(f.dir, "backends/backendtest") {
+			continue
+		}
+		for _, d := range f.tree.Decls {
+			fn, ok := d.(*ast.FuncDecl)
+			if !ok {
+				continue
+			}
+			text := fn.Doc.Text()
+			if name, ok := strings.CutPrefix(fn.Name.Name, "Test"); ok && len(name) >= 3 {
+				text += " " + name[:3]
+			}
+			proof := fmt.Sprintf("`%s` in `%s`", fn.Name.Name, f.path)
+			for _, id := range numberPattern.FindAllString(text, -1) {
+				if !slices.Contains(proofs[id], proof) {
+					proofs[id] = append(proofs[id], proof)
+				}
+			}
+		}
+	}
+	for _, list := range proofs {
+		slices.Sort(list)
+	}
+	return proofs
+}
+
+// TestEveryNumberHasATest fails for a number without a test, for a test of a
+// number that is not in the list, and when docs/tests.md tells otherwise.
+func TestEveryNumberHasATest(t *testing.T) {
+	proofs := numbered(t)
+	var page strings.Builder
+	page.WriteString(`# Numbered tests
+
+Each promise about recovery (R), misbehaving servers (C) and exhaustion (E) has a number, and tests that name it: in the
+name (` + "`TestC05…`" + `) or in the comment of the function. The functions in ` + "`backends/backendtest`" + ` are cases of the suite
+that every backend passes; the tests in ` + "`e2e`" + ` run the built program with real children. Times are printed by ` + "`bench`" + `,
+never asserted by a test: a loaded host would fail them.
+
+This page is written by ` + "`go test . -run TestEveryNumberHasATest -update`" + `; the same test fails when it is out of date.
+
+| number | promise | proved by | times and whole counts |
+|---|---|---|---|
+`)
+	for _, n := range numbers {
+		proof := strings.Join(proofs[n.id], "<br>")
+		switch reason, waits := awaited[n.id]; {
+		case len(proofs[n.id]) == 0 && !waits:
+			t.Errorf("%s (%s) has no test: name it in the comment of one", n.id, n.promise)
+		case len(proofs[n.id]) > 0 && waits:
+			t.Errorf("%s has a test now: take it out of awaited", n.id)
+		case waits:
+			proof = "waits for: " + reason
+		}
+		delete(proofs, n.id)
+		bench := ""
+		if n.bench != "" {
+			bench = "`" + n.bench + "`"
+		}
+		fmt.Fprintf(&page, "| %s | %s | %s | %s |\n", n.id, n.promise, proof, bench)
+	}
+	for id, tests := range proofs {
+		t.Errorf("%s is no number of the list, but %s names it", id, tests[0])
+	}
+	path := filepath.Join("docs", "tests.md")
+	if *updateNumbers {
+		if err := os.WriteFile(path, []byte(page.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(text) != page.String() {
+		t.Errorf("%s is out of date: run go test . -run TestEveryNumberHasATest -update", path)
+	}
+}
