@@ -63,12 +63,12 @@ type Link struct {
 
 	out struct {
 		sync.Mutex
-		closed   bool // by Close, or because a write failed: what was lost cannot be made up for
-		flushing bool
-		wide     bool    // the sink was widened
-		buf      *[]byte // waiting bytes, in order; nil when there are none
-		queued   uint64  // stream position after everything accepted
-		written  uint64  // stream position after everything written
+		closed   bool          // by Close, or because a write failed: what was lost cannot be made up for
+		flushing chan struct{} // closed by the goroutine that writes what waits; nil while there is none
+		wide     bool          // the sink was widened
+		buf      *[]byte       // waiting bytes, in order; nil when there are none
+		queued   uint64        // stream position after everything accepted
+		written  uint64        // stream position after everything written
 	}
 	taken atomic.Uint64 // stream position after every line that no sender reads any more
 	calls struct {
@@ -130,7 +130,7 @@ func (l *Link) send(c *backends.Call, control, more bool) error {
 func (l *Link) Flush() {
 	l.out.Lock()
 	defer l.out.Unlock()
-	if l.out.buf != nil && !l.out.flushing && !l.out.closed {
+	if l.out.buf != nil && l.out.flushing == nil && !l.out.closed {
 		l.uncorkLocked()
 	}
 }
@@ -264,13 +264,10 @@ func (l *Link) Drain(ctx context.Context) {
 func (l *Link) ReadDone() <-chan struct{} { return l.readDone }
 
 // Close fails every call in flight with a *backends.CrashError about exit and
-// refuses new ones. The streams are the owner's to close.
+// refuses new ones. It interrupts a write that is under way and waits until its
+// bytes are counted. The streams are the owner's to close.
 func (l *Link) Close(exit backends.Exit) {
-	l.out.Lock()
-	l.out.closed = true
-	written := l.out.written
-	l.out.buf = nil
-	l.out.Unlock()
+	written := l.endWrites()
 	l.calls.Lock()
 	pending := l.calls.pending
 	l.calls.pending = nil // nobody adds to it: send looks at out.closed first
