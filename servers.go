@@ -136,10 +136,6 @@ type Result struct {
 // RPCError is a server's JSON-RPC error answer to a call.
 type RPCError = backends.RPCError
 
-// cancelAgain is how often a cancellation is repeated until its call is over:
-// the first can come before the call does.
-const cancelAgain = 10 * time.Millisecond
-
 // Call calls a tool of a server, starting the server if need be, and waits
 // for the answer until ctx ends, at most 60 s when it has no deadline. A call
 // that is given up is cancelled at the server. args is marshalled to the
@@ -209,23 +205,14 @@ func do(ctx context.Context, ref actors.Ref, c *backends.Call) error {
 	if ctx.Done() == nil {
 		return ref.Do(c, timeout)
 	}
-	id, over := c.ID, make(chan struct{})
+	id := c.ID
 	stop := context.AfterFunc(ctx, func() {
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return // the call has the same deadline
-		}
-		for {
+		if !errors.Is(ctx.Err(), context.DeadlineExceeded) { // the call has the same deadline
 			ref.Cancel(id, context.Cause(ctx))
-			select {
-			case <-over:
-				return
-			case <-time.After(cancelAgain):
-			}
 		}
 	})
 	err := ref.Do(c, timeout)
 	stop()
-	close(over)
 	if bounded && errors.Is(err, ErrCallTimeout) {
 		return fmt.Errorf("%w: %w", err, context.DeadlineExceeded)
 	}

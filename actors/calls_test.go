@@ -236,6 +236,53 @@ func TestCancelInQueueAndInFlight(t *testing.T) {
 	})
 }
 
+func TestCancellationMayOvertakeItsCall(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		sends := 0
+		rig := &rigged{onSend: func(*backends.Call) { sends++ }}
+		s := newRiggedSystem(t, nil, rig, func(o *Options) { o.Specs = []supervisor.ServerSpec{spec("a")} })
+		s.mustEcho("a")
+		ref, _ := s.Ref([]byte("a"))
+		cause := errors.New("given up")
+		c := backends.NewCall()
+		c.SetToolCall("echo", []byte(`{"text":"x"}`))
+		ref.Cancel(c.ID, cause)
+		wantErr(t, ref.Do(c, time.Minute), cause)
+		if sends != 1 {
+			t.Errorf("the server got %d calls, want only the first", sends)
+		}
+		s.mustEcho("a")
+	})
+}
+
+func TestCancellationsThatMeetNoCallAreForgotten(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newTestSystem(t, nil, spec("a"))
+		ref, _ := s.Ref([]byte("a"))
+		late, full := backends.NewCall(), backends.NewCall()
+		ref.Cancel(late.ID, errors.New("too long ago"))
+		time.Sleep(cancelMemory + time.Second)
+		for range MaxCancelled {
+			ref.Cancel(backends.NewCall().ID, errors.New("never comes"))
+		}
+		ref.Cancel(full.ID, errors.New("one too many"))
+		for _, c := range []*backends.Call{late, full} {
+			c.SetToolCall("echo", []byte(`{"text":"x"}`))
+			if err := ref.Do(c, time.Minute); err != nil {
+				t.Errorf("a call without a remembered cancellation: %v", err)
+			}
+		}
+		if n := len(ref.cell.early.causes); n != MaxCancelled {
+			t.Errorf("%d are remembered, want %d", n, MaxCancelled)
+		}
+		time.Sleep(cancelMemory + time.Second)
+		s.mustEcho("a")
+		if n := len(ref.cell.early.causes); n != 0 {
+			t.Errorf("%d are remembered after their time", n)
+		}
+	})
+}
+
 func TestIdleServerIsStoppedAndWakes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newTestSystem(t, nil, spec("a", func(s *supervisor.ServerSpec) { s.IdleTTL = time.Minute }))

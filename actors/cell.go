@@ -37,6 +37,7 @@ type cell struct {
 	todo     []supervisor.Effect
 	working  bool
 	queue    fairQueue
+	early    cancelled      // before they came here
 	holding  *backends.Call // at hand: neither queued nor sent nor finished
 	starters []chan error
 	stoppers []stopper

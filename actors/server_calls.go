@@ -13,6 +13,10 @@ import (
 // else to the queue, which may start the server.
 func (c *cell) onCall(call *backends.Call) {
 	c.holding = call
+	if cause := c.early.take(call.ID); cause != nil {
+		c.refuse(call, cause)
+		return
+	}
 	c.expireBy(call.Deadline)
 	if c.queue.size == 0 && c.hasSlot() && c.send(call) {
 		return
@@ -108,8 +112,8 @@ func (c *cell) onCancel(m cancelCall) {
 		call.Finish(m.cause)
 		return
 	}
-	if c.instance != nil {
-		c.instance.Cancel(m.id, m.cause)
+	if c.instance == nil || !c.instance.Cancel(m.id, m.cause) {
+		c.early.remember(m.id, m.cause)
 	}
 }
 

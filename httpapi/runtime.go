@@ -49,7 +49,8 @@ type Target interface {
 	// the call may be released, except after ErrInternal, when it must be
 	// forgotten. Its other errors are those of backends.Call.Err.
 	Do(c *backends.Call, timeout time.Duration) error
-	// Cancel ends the call with this id: its Do returns cause.
+	// Cancel ends the call with this id: its Do returns cause, also a Do that
+	// comes a moment later.
 	Cancel(id uint64, cause error)
 }
 
