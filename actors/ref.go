@@ -37,7 +37,7 @@ func (r Ref) Do(c *backends.Call, timeout time.Duration) error {
 	cl.counters.LastUsed.Store(began.UnixNano())
 	cl.counters.Calls.Add(1)
 	requestBytes := len(c.Line)
-	c.Deadline = began.Add(timeout)
+	c.Began, c.Deadline = began, began.Add(timeout)
 	err := cl.deliver(c)
 	if errors.Is(err, backends.ErrDeadline) {
 		err = fmt.Errorf("%w: server %q did not answer within %s", supervisor.ErrCallTimeout, cl.id, timeout)

@@ -75,6 +75,9 @@ func (e Exit) String() string {
 	if e.Signal != "" {
 		how = "signal " + e.Signal
 	}
+	if e.OOM {
+		how = "out of memory, " + how
+	}
 	if e.Err != nil {
 		how = e.Err.Error() + ", " + how
 	}

@@ -77,6 +77,8 @@ type Link struct {
 		drained chan struct{} // closed when pending becomes empty; nil unless wanted
 	}
 	inFlight atomic.Int64
+	opened   time.Time
+	trace    trace            // out under its lock, the rest the reader's until readDone is closed
 	noise    int              // lines in a row that were no message; reader only
 	env      jsonrpc.Envelope // of the line at hand; reader only
 	failed   atomic.Bool
@@ -100,7 +102,7 @@ func Open(cfg Config) *Link {
 	if cfg.StdinStall <= 0 {
 		cfg.StdinStall = backends.StdinStall
 	}
-	l := &Link{cfg: cfg, readDone: make(chan struct{})}
+	l := &Link{cfg: cfg, opened: time.Now(), readDone: make(chan struct{})}
 	l.limits = jsonrpc.Limits{MaxBytes: cfg.MaxMessage}
 	l.calls.pending = make(map[uint64]entry)
 	go l.read()
@@ -108,9 +110,11 @@ func Open(cfg Config) *Link {
 }
 
 // Send writes a call; see backends.Instance.
-func (l *Link) Send(c *backends.Call, more bool) error { return l.send(c, false, more) }
+func (l *Link) Send(c *backends.Call, more bool) error { return l.send(c, kindCall, more) }
 
-func (l *Link) send(c *backends.Call, control, more bool) error {
+// send writes a call, or a control request of another kind.
+func (l *Link) send(c *backends.Call, kind frameKind, more bool) error {
+	control := kind != kindCall
 	l.out.Lock()
 	defer l.out.Unlock()
 	if err := l.acceptLocked(len(c.Line)); err != nil {
@@ -122,6 +126,7 @@ func (l *Link) send(c *backends.Call, control, more bool) error {
 	if !control {
 		l.inFlight.Add(1)
 	}
+	l.noteSentLocked(kind, c.ID, len(c.Line), c.Began)
 	l.writeLocked(c.Line, more)
 	return nil
 }
@@ -156,7 +161,7 @@ func (l *Link) giveUp(e entry, cause error) {
 	line = append(line, `,"reason":`...)
 	line = jsonrpc.AppendString(line, []byte(cause.Error()))
 	line = append(line, "}}\n"...)
-	l.enqueue(line)
+	l.enqueue(kindCancelled, e.call.ID, line)
 	// What still waits to be written is written later: the call may yet reach
 	// the instance, just before its cancellation.
 	e.call.MarkSent()
@@ -194,7 +199,7 @@ func (l *Link) Expire(now time.Time) (next time.Time) {
 func (l *Link) Request(ctx context.Context, method string, params []byte) ([]byte, error) {
 	c := backends.NewCall()
 	c.Line = appendMessage(c.Line[:0], itoa(c.ID), method, params)
-	if err := l.send(c, true, false); err != nil {
+	if err := l.send(c, kindOf(method), false); err != nil {
 		return nil, err
 	}
 	select {
@@ -217,7 +222,7 @@ func (l *Link) Request(ctx context.Context, method string, params []byte) ([]byt
 
 // Notify sends a notification; params may be nil.
 func (l *Link) Notify(method string, params []byte) error {
-	return l.enqueue(appendMessage(nil, nil, method, params))
+	return l.enqueue(kindOf(method), 0, appendMessage(nil, nil, method, params))
 }
 
 // take removes a call from the table; whoever gets it must finish it.
@@ -265,14 +270,20 @@ func (l *Link) ReadDone() <-chan struct{} { return l.readDone }
 
 // Close fails every call in flight with a *backends.CrashError about exit and
 // refuses new ones. It interrupts a write that is under way and waits until its
-// bytes are counted. The streams are the owner's to close.
-func (l *Link) Close(exit backends.Exit) {
+// bytes are counted. It returns what passed, nil after an end that was asked
+// for; messages of the instance are told once ReadDone is closed. The streams
+// are the owner's to close.
+func (l *Link) Close(exit backends.Exit) *backends.Traffic {
 	written := l.endWrites()
 	l.calls.Lock()
 	pending := l.calls.pending
 	l.calls.pending = nil // nobody adds to it: send looks at out.closed first
 	l.signalDrainedLocked()
 	l.calls.Unlock()
+	var traffic *backends.Traffic
+	if !exit.Asked {
+		traffic = l.traffic(pending, written)
+	}
 	done := 0
 	for _, e := range pending {
 		if !e.control {
@@ -288,6 +299,7 @@ func (l *Link) Close(exit backends.Exit) {
 	if done > 0 {
 		l.cfg.Observer.CallsDone(l.cfg.Epoch, done)
 	}
+	return traffic
 }
 
 // fail reports the instance as broken, once.

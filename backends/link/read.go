@@ -110,6 +110,7 @@ func (l *Link) read() {
 			l.lines(&r)
 			if r.used > l.cfg.MaxMessage {
 				l.tooLarge()
+				l.noteRest((*r.buf)[:r.used])
 				r.used = 0
 				r.release()
 				return
@@ -117,6 +118,9 @@ func (l *Link) read() {
 		}
 		r.release()
 		if err != nil {
+			if r.buf != nil {
+				l.noteRest((*r.buf)[:r.used])
+			}
 			return
 		}
 	}
@@ -125,17 +129,19 @@ func (l *Link) read() {
 // lines handles every whole line of the buffer and keeps the rest.
 func (l *Link) lines(r *reader) {
 	done, from := 0, 0
+	var last []byte
 	for {
 		line, end, ok := r.next(from)
 		if !ok {
 			break
 		}
-		from = end
+		from, last = end, line
 		if l.line(line) {
 			done++
 		}
 	}
 	if from > 0 {
+		l.noteHead(last)
 		r.used = copy(*r.buf, (*r.buf)[from:r.used])
 	}
 	if done > 0 {
@@ -151,6 +157,7 @@ func (l *Link) tooLarge() {
 func (l *Link) line(line []byte) bool {
 	if len(line) > l.cfg.MaxMessage {
 		l.tooLarge()
+		l.noteGot(kindOther, 0, len(line))
 		return false
 	}
 	env := &l.env
@@ -171,6 +178,11 @@ func (l *Link) line(line []byte) bool {
 
 func (l *Link) answer(line []byte, env *jsonrpc.Envelope) bool {
 	id, ok := jsonrpc.ParseID(env.ID.Of(line))
+	kind := kindResponse
+	if env.Kind == jsonrpc.ErrorResponse {
+		kind = kindError
+	}
+	l.noteAnswer(kind, id, len(line))
 	if !ok {
 		return false
 	}
@@ -189,7 +201,9 @@ func (l *Link) answer(line []byte, env *jsonrpc.Envelope) bool {
 // caller must not wait for an answer that has already been spoilt. True if it
 // finished a call.
 func (l *Link) badLine(line []byte, env *jsonrpc.Envelope, err error) bool {
-	if id, ok := jsonrpc.ParseID(env.ID.Of(line)); ok {
+	id, ok := jsonrpc.ParseID(env.ID.Of(line))
+	l.noteGot(kindNoise, id, len(line))
+	if ok {
 		if e, ok := l.take(id); ok {
 			e.call.MarkSent()
 			l.afterWrite(e)
@@ -208,6 +222,7 @@ func (l *Link) badLine(line []byte, env *jsonrpc.Envelope, err error) bool {
 
 func (l *Link) notification(line []byte, env *jsonrpc.Envelope) {
 	method, _ := jsonrpc.Unquote(env.Method.Of(line))
+	l.noteGot(kindOf(string(method)), 0, len(line))
 	if string(method) != "notifications/progress" {
 		l.cfg.Observer.Notified(l.cfg.Epoch, string(method), line)
 		return
@@ -229,6 +244,7 @@ func (l *Link) notification(line []byte, env *jsonrpc.Envelope) {
 func (l *Link) request(line []byte, env *jsonrpc.Envelope) {
 	method, _ := jsonrpc.Unquote(env.Method.Of(line))
 	id := env.ID.Of(line)
+	l.noteGot(kindRequest, 0, len(line))
 	out := append([]byte(`{"jsonrpc":"2.0","id":`), id...)
 	switch string(method) {
 	case "ping":
@@ -240,5 +256,5 @@ func (l *Link) request(line []byte, env *jsonrpc.Envelope) {
 	}
 	// A server that floods requests while not reading its input hurts only
 	// itself: its answers are dropped once the buffer is full.
-	_ = l.enqueue(append(out, '\n'))
+	_ = l.enqueue(kindResponse, 0, append(out, '\n'))
 }

@@ -44,13 +44,15 @@ func (l *Link) acceptLocked(n int) error {
 	return nil
 }
 
-// enqueue writes one line that is no call.
-func (l *Link) enqueue(line []byte) error {
+// enqueue writes one line that is no call; id is that of the call or request it
+// is about, 0 if none.
+func (l *Link) enqueue(kind frameKind, id uint64, line []byte) error {
 	l.out.Lock()
 	defer l.out.Unlock()
 	if err := l.acceptLocked(len(line)); err != nil {
 		return err
 	}
+	l.noteSentLocked(kind, id, len(line), time.Time{})
 	l.writeLocked(line, false)
 	return nil
 }
