@@ -72,6 +72,7 @@ type (
 	startFailed struct {
 		epoch uint64
 		err   error
+		exit  *backends.Exit // of the instance, if there was one
 	}
 	// instanceEnded: the instance's watcher → server.
 	instanceEnded struct {

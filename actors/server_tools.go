@@ -27,6 +27,9 @@ func (c *cell) setCatalogue(cat *backends.Catalogue) {
 	if changed {
 		c.saveCatalogue(known)
 	}
+	if changed && known {
+		c.changes.effective = addNames(c.changes.effective, "tools")
+	}
 	c.sys.fleetChanged()
 }
 

@@ -47,7 +47,7 @@ func (s *starts) panicked(msg any, err error) {
 	switch m := msg.(type) {
 	case wantStart:
 		s.forget(startKey(m))
-		s.sys.tell(m.cell.pid, startFailed{m.epoch, err})
+		s.sys.tell(m.cell.pid, startFailed{epoch: m.epoch, err: err})
 	case startOver:
 		s.forget(startKey(m))
 	}

@@ -40,6 +40,10 @@ type Options struct {
 	RunTag       string
 	RunID        uint64
 	Client       backends.ClientInfo
+	// MemoryCurve tells the last memory samples of an instance that has ended,
+	// oldest first, for its crash dossier; nil where memory is not sampled. It is
+	// called by actors: it must not block.
+	MemoryCurve func(server string, epoch uint64) []supervisor.MemorySample
 	// Specs are the servers of the configuration file; they win over servers
 	// made by API with the same id.
 	Specs []supervisor.ServerSpec
@@ -163,6 +167,10 @@ func (s *System) restore() ([]*cell, error) {
 	if err != nil {
 		return nil, err
 	}
+	crashes, err := s.restoreCrashes()
+	if err != nil {
+		return nil, err
+	}
 	configured := make(map[string]bool, len(s.opts.Specs))
 	var cells []*cell
 	for _, spec := range s.opts.Specs {
@@ -188,6 +196,9 @@ func (s *System) restore() ([]*cell, error) {
 			seq = max(seq, cells[n-1].seq+1)
 		}
 		cells = append(cells, newCell(s, seq, doc.Spec.WithDefaults(), catalogues[doc.Spec.ID]))
+	}
+	for _, c := range cells {
+		c.crashes = crashes[c.id]
 	}
 	return cells, nil
 }

@@ -75,9 +75,6 @@ func (e Exit) String() string {
 	if e.Signal != "" {
 		how = "signal " + e.Signal
 	}
-	if e.OOM {
-		how = "out of memory, " + how
-	}
 	if e.Err != nil {
 		how = e.Err.Error() + ", " + how
 	}
