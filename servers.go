@@ -115,6 +115,17 @@ func (s *Servers) Stop(ctx context.Context, id, reason string) error {
 	return sys.Stop(ctx, id, reason)
 }
 
+// Crashes tells why instances of the server ended without anybody wanting it:
+// the last dossiers, newest first, at most limit and supervisor.MaxDossiers.
+// With a data directory they survive restarts. ErrServerNotFound.
+func (s *Servers) Crashes(ctx context.Context, id string, limit int) ([]Dossier, error) {
+	sys, err := s.rt.system()
+	if err != nil {
+		return nil, err
+	}
+	return sys.Crashes(ctx, id, limit)
+}
+
 // Activity is a number that changes with every call and every change of a
 // server: while it stands still the runtime is idle. It costs a look at every
 // server.

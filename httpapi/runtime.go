@@ -32,6 +32,8 @@ type Runtime interface {
 
 	// Logs returns the last n lines of stderr, oldest first.
 	Logs(id string, n int) ([]backends.LogLine, error)
+	// Crashes returns the last dossiers of a server, newest first, at most limit.
+	Crashes(ctx context.Context, id string, limit int) ([]supervisor.Dossier, error)
 	// History returns up to limit calls of a server with version >= from,
 	// oldest first.
 	History(id string, from uint64, limit int) ([]HistoryRecord, error)
