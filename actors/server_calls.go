@@ -35,9 +35,12 @@ func (c *cell) onCall(call *backends.Call) {
 		if c.ready() {
 			c.queued()
 			c.dispatch()
-		} else {
-			c.step(supervisor.StartWanted{Cause: supervisor.CauseCall})
+			return
 		}
+		if a := c.attempt; a != nil && a.cancel == nil && c.queue.size == 1 {
+			c.sys.tell(c.sys.starts, hurryStart{c, a.epoch})
+		}
+		c.step(supervisor.StartWanted{Cause: supervisor.CauseCall})
 	}
 }
 

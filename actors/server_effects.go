@@ -21,7 +21,7 @@ func (c *cell) perform(effect supervisor.Effect) {
 	case supervisor.StartInstance:
 		c.relist = false
 		c.attempt = &attempt{cell: c, epoch: e.Epoch}
-		c.sys.tell(c.sys.starts, wantStart{c, e.Epoch})
+		c.sys.tell(c.sys.starts, wantStart{c, e.Epoch, c.queue.size > 0, c.counters.LastUsed.Load()})
 	case supervisor.StopInstance:
 		c.stopInstance(e)
 	case supervisor.ProbeInstance:
