@@ -67,6 +67,7 @@ type cell struct {
 	changes changes
 	ending  *ending // of the instance whose end is at hand, else nil
 	crashes uint64  // dossiers that the server ever had
+	short   bool    // its last start failed for want of a resource of the node
 }
 
 func newCell(sys *System, seq uint64, spec supervisor.ServerSpec, cat *backends.Catalogue) *cell {
@@ -123,6 +124,8 @@ func (c *cell) emit(e supervisor.Event) {
 	case supervisor.ServerCrashed, supervisor.ServerStartFailed:
 		c.emitEnd(e)
 		return
+	case supervisor.ServerStarted:
+		c.short = false
 	case supervisor.ServerStopped:
 		if c.ending != nil && !c.ending.ready.IsZero() {
 			c.changes.good()

@@ -23,8 +23,16 @@ type ending struct {
 	ready time.Time // since when it was ready, zero if it never was
 }
 
-// emitEnd publishes an unwanted end with its dossier, in one transaction.
+// emitEnd publishes an unwanted end with its dossier, in one transaction. While
+// the node is short of something, only the first of the starts that fail for it
+// has a dossier: the others would push out those that tell something.
 func (c *cell) emitEnd(e supervisor.Event) {
+	again := c.short
+	c.short = e.Data["class"] == supervisor.FailResource.String()
+	if c.short && again {
+		c.sys.emit(c.withoutSecrets(e))
+		return
+	}
 	d := c.dossier(e)
 	data := maps.Clone(e.Data)
 	data["reason"], data["crash_id"], data["kind"] = d.Reason, d.ID, d.Kind
