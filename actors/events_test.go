@@ -74,9 +74,9 @@ func TestEventsComeAtTheirMomentsWithTheirFields(t *testing.T) {
 		}, append(slices.Clone(start), crashed, changed, changed, started, changed)},
 		{"probes", nil, spec("a", probed), func(s *testSystem) {
 			s.mustEcho("a")
-			time.Sleep(9 * time.Second)
+			s.awaitChecks("a", 1) // their times are jittered
 			s.backend.Last("a").Freeze()
-			time.Sleep(6100 * time.Millisecond)
+			s.awaitChecks("a", 2)
 		}, append(slices.Clone(start), supervisor.HealthCheckPassed, supervisor.HealthCheckFailed)},
 		{"update and delete", nil, spec("a"), func(s *testSystem) {
 			text := "x"

@@ -64,6 +64,8 @@ type System struct {
 	version  atomic.Uint64 // of the fleet: servers and tools
 	changes  atomic.Uint64 // of any server's view
 	starting atomic.Int64
+	probes   probePace
+	began    time.Time
 
 	memoryStatus atomic.Pointer[MemoryStatus]
 
@@ -100,7 +102,7 @@ func New(opts Options) (*System, error) {
 	if opts.MaxParallelStarts <= 0 {
 		opts.MaxParallelStarts = DefaultParallelStarts()
 	}
-	s := &System{opts: opts, logger: opts.Logger, callBuffer: persistence.NewCallBuffer(0), closed: make(chan struct{})}
+	s := &System{opts: opts, logger: opts.Logger, callBuffer: persistence.NewCallBuffer(0), closed: make(chan struct{}), began: time.Now()}
 	s.living, s.die = context.WithCancel(context.Background())
 	s.killing, s.kill = context.WithCancel(context.Background())
 	s.fleet.Store(&fleet{byID: map[string]*cell{}})
