@@ -261,7 +261,7 @@ func TestCancellationsThatMeetNoCallAreForgotten(t *testing.T) {
 		ref, _ := s.Ref([]byte("a"))
 		late, full := backends.NewCall(), backends.NewCall()
 		ref.Cancel(late.ID, errors.New("too long ago"))
-		time.Sleep(cancelMemory + time.Second)
+		time.Sleep(2*cancelMemory + time.Second)
 		for range MaxCancelled {
 			ref.Cancel(backends.NewCall().ID, errors.New("never comes"))
 		}
@@ -272,14 +272,24 @@ func TestCancellationsThatMeetNoCallAreForgotten(t *testing.T) {
 				t.Errorf("a call without a remembered cancellation: %v", err)
 			}
 		}
-		if n := len(ref.cell.early.causes); n != MaxCancelled {
+		if n := ref.cell.early.len(); n != MaxCancelled {
 			t.Errorf("%d are remembered, want %d", n, MaxCancelled)
 		}
-		time.Sleep(cancelMemory + time.Second)
+		time.Sleep(2*cancelMemory + time.Second)
 		s.mustEcho("a")
-		if n := len(ref.cell.early.causes); n != 0 {
+		if n := ref.cell.early.len(); n != 0 {
 			t.Errorf("%d are remembered after their time", n)
 		}
+		// A steady trickle must not fill the memory for ever.
+		for range 3 * MaxCancelled {
+			ref.Cancel(backends.NewCall().ID, errors.New("never comes"))
+			time.Sleep(3 * cancelMemory / MaxCancelled)
+		}
+		last := backends.NewCall()
+		last.SetToolCall("echo", []byte(`{"text":"x"}`))
+		cause := errors.New("in time")
+		ref.Cancel(last.ID, cause)
+		wantErr(t, ref.Do(last, time.Minute), cause)
 	})
 }
 
