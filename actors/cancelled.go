@@ -22,6 +22,14 @@ type cancelled struct {
 
 func (m *cancelled) len() int { return len(m.newer) + len(m.older) }
 
+// cancelledEarly notes a cancellation whose call is not here.
+func (c *cell) cancelledEarly(id uint64, cause error) {
+	if c.early == nil {
+		c.early = &cancelled{}
+	}
+	c.early.remember(id, cause)
+}
+
 func (m *cancelled) remember(id uint64, cause error) {
 	m.forgetOld()
 	if m.len() >= MaxCancelled {
@@ -39,7 +47,7 @@ func (m *cancelled) remember(id uint64, cause error) {
 // take returns why the call that has just arrived was cancelled, nil if it was
 // not. Without anything remembered it looks at no clock.
 func (m *cancelled) take(id uint64) error {
-	if m.len() == 0 {
+	if m == nil || m.len() == 0 {
 		return nil
 	}
 	for _, causes := range [...]map[uint64]error{m.newer, m.older} {

@@ -38,7 +38,7 @@ type cell struct {
 	todo     []supervisor.Effect
 	working  bool
 	queue    fairQueue
-	early    cancelled      // before they came here
+	early    *cancelled     // before they came here; nil until there was one
 	holding  *backends.Call // at hand: neither queued nor sent nor finished
 	starters []chan error
 	stoppers []stopper
@@ -64,10 +64,10 @@ type cell struct {
 	lastSuccess, lastFail time.Time
 	checks                []supervisor.Check
 
-	changes changes
-	ending  *ending // of the instance whose end is at hand, else nil
-	crashes uint64  // dossiers that the server ever had
-	short   bool    // its last start failed for want of a resource of the node
+	changes *changes // nil while there were none
+	ending  *ending  // of the instance whose end is at hand, else nil
+	crashes uint64   // dossiers that the server ever had
+	short   bool     // its last start failed for want of a resource of the node
 }
 
 func newCell(sys *System, seq uint64, spec supervisor.ServerSpec, cat *backends.Catalogue) *cell {

@@ -21,6 +21,33 @@ type changes struct {
 	ranWith *supervisor.ServerSpec
 }
 
+// changesMade is where a change is noted.
+func (c *cell) changesMade() *changes {
+	if c.changes == nil {
+		c.changes = &changes{}
+	}
+	return c.changes
+}
+
+// names are the changes in effect since the last good run.
+func (ch *changes) names() []string {
+	if ch == nil {
+		return nil
+	}
+	return ch.effective
+}
+
+// was is the spec of the present run, nil if it is the cell's.
+func (ch *changes) was() *supervisor.ServerSpec {
+	if ch == nil {
+		return nil
+	}
+	return ch.ranWith
+}
+
+// toolsChanged notes that the server told other tools than before.
+func (ch *changes) toolsChanged() { ch.effective = addNames(ch.effective, "tools") }
+
 // specChanged notes a change of the spec.
 func (ch *changes) specChanged(from, to supervisor.ServerSpec) {
 	if ch.ranWith == nil {
@@ -31,12 +58,19 @@ func (ch *changes) specChanged(from, to supervisor.ServerSpec) {
 
 // begin is the start of a run: everything is in effect from here on.
 func (ch *changes) begin() {
+	if ch == nil {
+		return
+	}
 	ch.effective = addNames(ch.effective, ch.pending...)
 	ch.pending, ch.ranWith = nil, nil
 }
 
 // good says that the present run is as it should be.
-func (ch *changes) good() { ch.effective = nil }
+func (ch *changes) good() {
+	if ch != nil {
+		ch.effective = nil
+	}
+}
 
 // addNames keeps names sorted, each once, and no more than a dossier has.
 func addNames(names []string, more ...string) []string {

@@ -12,8 +12,15 @@ import (
 	"github.com/aabb9013/hangar/supervisor"
 )
 
-// maxReason bounds a reason; it may hold text of the server.
-const maxReason = 1000
+// maxHead bounds the beginning of a message that is shown.
+const maxHead = 256
+
+// Bounds of a server's own text in events, which must stay below
+// persistence.MaxEventData however much of it JSON has to escape.
+const (
+	maxReason    = 1000
+	maxEventLine = 500
+)
 
 // ending is what is known of an instance or attempt whose end is being stepped.
 type ending struct {
@@ -47,7 +54,7 @@ func (c *cell) emitEnd(e supervisor.Event) {
 		data["next_retry_at"] = d.Decision.Until
 	}
 	if n := len(d.Stderr); n > 0 {
-		data["last_stderr"] = d.Stderr[n-1].Text
+		data["last_stderr"] = (*redact.Redactor)(nil).Excerpt(d.Stderr[n-1].Text, maxEventLine, false)
 	}
 	e.Data, e.At = data, d.At
 	body, err := json.Marshal(d)
@@ -88,7 +95,7 @@ func (c *cell) dossier(e supervisor.Event) *supervisor.Dossier {
 			c.changes.good()
 		}
 	}
-	d.Changed = append([]string{}, c.changes.effective...)
+	d.Changed = append([]string{}, c.changes.names()...)
 	if exit := end.exit; exit != nil {
 		d.OOM = exit.OOM
 		if exit.Signal != "" {
@@ -122,7 +129,7 @@ func kindOfEnd(kind supervisor.EventKind, exit *backends.Exit) supervisor.Dossie
 func (c *cell) secrets() *redact.Redactor {
 	var r *redact.Redactor
 	r = r.Add(c.spec.Command, c.spec.Env)
-	if was := c.changes.ranWith; was != nil {
+	if was := c.changes.was(); was != nil {
 		r = r.Add(was.Command, was.Env)
 	}
 	return r
@@ -150,7 +157,7 @@ func framesOf(t *backends.Traffic, secrets *redact.Redactor) []supervisor.Dossie
 	for _, f := range t.Frames {
 		frame := supervisor.DossierFrame{
 			Direction: "from_server", ID: f.ID, Method: f.Method, Size: f.Size,
-			Head: secrets.Excerpt(string(f.Head), backends.MaxHead, !f.Whole),
+			Head: secrets.Excerpt(string(f.Head), maxHead, !f.Whole),
 		}
 		if f.Out {
 			frame.Direction = "to_server"

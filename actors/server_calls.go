@@ -116,7 +116,7 @@ func (c *cell) onCancel(m cancelCall) {
 		return
 	}
 	if c.instance == nil || !c.instance.Cancel(m.id, m.cause) {
-		c.early.remember(m.id, m.cause)
+		c.cancelledEarly(m.id, m.cause)
 	}
 }
 

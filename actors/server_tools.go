@@ -28,7 +28,7 @@ func (c *cell) setCatalogue(cat *backends.Catalogue) {
 		c.saveCatalogue(known)
 	}
 	if changed && known {
-		c.changes.effective = addNames(c.changes.effective, "tools")
+		c.changesMade().toolsChanged()
 	}
 	c.sys.fleetChanged()
 }

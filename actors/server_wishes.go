@@ -44,7 +44,7 @@ func (c *cell) onRetire(m retireServer) {
 }
 
 func (c *cell) onChangeSpec(m changeSpec) {
-	c.changes.specChanged(c.spec, m.spec)
+	c.changesMade().specChanged(c.spec, m.spec)
 	c.spec = m.spec
 	c.step(supervisor.PolicyChanged{Policy: supervisor.PolicyOf(m.spec)})
 	c.publish()
