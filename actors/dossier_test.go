@@ -198,6 +198,26 @@ func TestDossierOfAProtocolError(t *testing.T) {
 	})
 }
 
+// JSON spells a control character with six bytes: what is bounded as text must
+// be bounded as an event too, or neither it nor the dossier is kept.
+func TestDossierOfAServerThatPrintsRubbish(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		rubbish := strings.Repeat("\x01", 2*backends.LogLineBytes)
+		s := newTestSystem(t, func(_ string, epoch uint64) fake.Script {
+			return fake.Script{Stderr: []string{rubbish}, RunFor: time.Second, ExitCode: 1, StartErr: map[uint64]error{2: errors.New(rubbish)}[epoch]}
+		}, spec("a"))
+		s.mustEcho("a")
+		time.Sleep(1100 * time.Millisecond)
+		all := s.dossiers("a")
+		if len(all) != 2 || len(all[1].Stderr) != 1 || len(all[0].Reason) > 2*maxReason {
+			t.Fatalf("%d dossiers", len(all))
+		}
+		if n, m := s.count("a", supervisor.ServerCrashed), s.count("a", supervisor.ServerStartFailed); n != 1 || m != 1 {
+			t.Errorf("%d crashes and %d failed starts logged, want one each", n, m)
+		}
+	})
+}
+
 func TestWantedEndsLeaveNoDossier(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newTestSystem(t, nil, spec("a", func(s *supervisor.ServerSpec) { s.IdleTTL = time.Minute }))
