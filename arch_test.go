@@ -44,9 +44,9 @@ var layers = []layer{
 		"an example shows what anybody outside of this module can do"},
 	{".", []string{"httpapi/...", "actors/...", "persistence/...", "supervisor/...", "backends/...", "internal/..."},
 		"package hangar wires the parts and is wired into none"},
-	{"httpapi", []string{"supervisor", "backends", "internal/jsonrpc", "internal/mcp", "internal/auth", "internal/policy"},
+	{"httpapi", []string{"supervisor", "backends", "internal/jsonrpc", "internal/redact", "internal/mcp", "internal/auth", "internal/policy"},
 		"the HTTP edge declares the Runtime it needs and knows neither actors nor storage, so that both can be replaced and faked"},
-	{"actors", []string{"supervisor", "backends", "backends/link", "persistence", "internal/jsonrpc", "internal/mcp"},
+	{"actors", []string{"supervisor", "backends", "backends/link", "persistence", "internal/jsonrpc", "internal/redact", "internal/mcp"},
 		"the shell carries out decisions of supervisor through the Backend contract; a concrete backend is handed to it"},
 	{"persistence", []string{"supervisor"},
 		"storage keeps plain records; it decides nothing and calls nobody"},
@@ -61,6 +61,7 @@ var layers = []layer{
 	{"internal/usage", nil, "reading /proc needs nothing of ours"},
 	{"internal/limits", []string{"backends"}, "limits of processes know the host and the types of the contract, no policy"},
 	{"internal/jsonrpc", nil, "the wire format is the lowest layer; everything may stand on it"},
+	{"internal/redact", nil, "what hides secrets must be usable wherever text leaves the runtime"},
 	{"internal/testserver", nil, "the stub server must be independent of the code it tests"},
 	{"internal/examplefleet", nil, "the example servers must be ordinary MCP servers that know nothing of the runtime"},
 }
@@ -105,6 +106,7 @@ var fences = []fence{
 var stdlibOnly = map[string]string{
 	"supervisor":       "decisions must be readable and testable without knowing any library",
 	"internal/jsonrpc": "the call path's innermost package must not hide its cost in a library",
+	"internal/redact":  "what must not let a secret through must be readable as a whole",
 }
 
 // testSupport are the folders of packages that only tests and benchmarks use.

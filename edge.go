@@ -51,6 +51,10 @@ func (e edge) StopServer(ctx context.Context, id, reason string) error {
 	return e.rt.sys.Stop(ctx, id, reason)
 }
 
+func (e edge) Crashes(ctx context.Context, id string, limit int) ([]supervisor.Dossier, error) {
+	return e.rt.sys.Crashes(ctx, id, limit)
+}
+
 // historyTimeout bounds the wait for calls that were just answered to be in
 // the log.
 const historyTimeout = 5 * time.Second

@@ -25,6 +25,8 @@ type (
 	View = supervisor.View
 	// Patch is a change of a server's spec.
 	Patch = supervisor.Patch
+	// Dossier tells why an instance ended without anybody wanting it.
+	Dossier = supervisor.Dossier
 	// Handler serves the HTTP edge with fasthttp.
 	Handler = httpapi.Handler
 )

@@ -115,6 +115,17 @@ func (s *Servers) Stop(ctx context.Context, id, reason string) error {
 	return sys.Stop(ctx, id, reason)
 }
 
+// Crashes tells why instances of the server ended without anybody wanting it:
+// the last dossiers, newest first, at most limit and supervisor.MaxDossiers.
+// With a data directory they survive restarts. ErrServerNotFound.
+func (s *Servers) Crashes(ctx context.Context, id string, limit int) ([]Dossier, error) {
+	sys, err := s.rt.system()
+	if err != nil {
+		return nil, err
+	}
+	return sys.Crashes(ctx, id, limit)
+}
+
 // Activity is a number that changes with every call and every change of a
 // server: while it stands still the runtime is idle. It costs a look at every
 // server.
@@ -135,10 +146,6 @@ type Result struct {
 
 // RPCError is a server's JSON-RPC error answer to a call.
 type RPCError = backends.RPCError
-
-// cancelAgain is how often a cancellation is repeated until its call is over:
-// the first can come before the call does.
-const cancelAgain = 10 * time.Millisecond
 
 // Call calls a tool of a server, starting the server if need be, and waits
 // for the answer until ctx ends, at most 60 s when it has no deadline. A call
@@ -209,23 +216,14 @@ func do(ctx context.Context, ref actors.Ref, c *backends.Call) error {
 	if ctx.Done() == nil {
 		return ref.Do(c, timeout)
 	}
-	id, over := c.ID, make(chan struct{})
+	id := c.ID
 	stop := context.AfterFunc(ctx, func() {
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return // the call has the same deadline
-		}
-		for {
+		if !errors.Is(ctx.Err(), context.DeadlineExceeded) { // the call has the same deadline
 			ref.Cancel(id, context.Cause(ctx))
-			select {
-			case <-over:
-				return
-			case <-time.After(cancelAgain):
-			}
 		}
 	})
 	err := ref.Do(c, timeout)
 	stop()
-	close(over)
 	if bounded && errors.Is(err, ErrCallTimeout) {
 		return fmt.Errorf("%w: %w", err, context.DeadlineExceeded)
 	}

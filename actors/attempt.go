@@ -1,8 +1,10 @@
 package actors
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -18,6 +20,7 @@ type attempt struct {
 	epoch  uint64
 	cancel context.CancelFunc // set by the actor once granted
 	early  *instanceEnded     // of the actor: the end that overtook the handing over
+	exit   *backends.Exit     // of run: how the instance of a failed start ended
 
 	mu        sync.Mutex
 	handed    *instanceStarted // told to the actor
@@ -59,11 +62,13 @@ func (a *attempt) run(ctx context.Context, spec supervisor.ServerSpec) {
 	if handed {
 		return
 	}
-	if err == nil {
-		err = &backends.StartError{Server: c.id, Stage: backends.StageTools, Err: backends.ErrCrashed}
-	}
-	in.Kill(err)
+	in.Kill(cmp.Or(err, backends.ErrClosed))
 	<-in.Done()
+	exit := in.Exit()
+	a.exit = &exit
+	if err == nil { // it ended between its last answer and the handing over
+		err = &backends.StartError{Server: c.id, Stage: backends.StageTools, Err: fmt.Errorf("%w: %s", backends.ErrCrashed, exit)}
+	}
 	a.failed(err)
 }
 
@@ -84,7 +89,7 @@ func (a *attempt) hand(m *instanceStarted) bool {
 }
 
 func (a *attempt) failed(err error) {
-	m := startFailed{a.epoch, err}
+	m := startFailed{epoch: a.epoch, err: err, exit: a.exit}
 	a.mu.Lock()
 	a.broke = &m
 	a.mu.Unlock()

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"maps"
 	"sync/atomic"
 	"time"
 
@@ -46,6 +47,7 @@ type cell struct {
 	todo     []supervisor.Effect
 	working  bool
 	queue    fairQueue
+	early    *cancelled     // before they came here; nil until there was one
 	holding  *backends.Call // at hand: neither queued nor sent nor finished
 	starters []chan error
 	stoppers []stopper
@@ -70,6 +72,11 @@ type cell struct {
 	totalFailures         uint64
 	lastSuccess, lastFail time.Time
 	checks                []supervisor.Check
+
+	changes *changes // nil while there were none
+	ending  *ending  // of the instance whose end is at hand, else nil
+	crashes uint64   // dossiers that the server ever had
+	short   bool     // its last start failed for want of a resource of the node
 }
 
 func newCell(sys *System, seq uint64, spec supervisor.ServerSpec, cat *backends.Catalogue) *cell {
@@ -123,7 +130,18 @@ func (c *cell) emit(e supervisor.Event) {
 		}
 		e.Data = data
 	}
-	c.sys.emit(e)
+	switch e.Kind {
+	case supervisor.ServerCrashed, supervisor.ServerStartFailed:
+		c.emitEnd(e)
+		return
+	case supervisor.ServerStarted:
+		c.short = false
+	case supervisor.ServerStopped:
+		if c.ending != nil && !c.ending.ready.IsZero() {
+			c.changes.good()
+		}
+	}
+	c.sys.emit(c.withoutSecrets(e))
 }
 
 // limit is the number of calls the instance may have in flight.
@@ -136,5 +154,16 @@ func (c *cell) limit() int {
 
 func (c *cell) failedNow(reason string) {
 	c.totalFailures++
-	c.lastError, c.lastFail = reason, time.Now()
+	c.lastError, c.lastFail = c.secrets().Excerpt(reason, maxReason, false), time.Now()
+}
+
+// withoutSecrets hides what a server may have said of its secrets in a reason.
+func (c *cell) withoutSecrets(e supervisor.Event) supervisor.Event {
+	for _, field := range [...]string{"reason", "error_message"} {
+		if text, ok := e.Data[field].(string); ok {
+			e.Data = maps.Clone(e.Data)
+			e.Data[field] = c.secrets().Excerpt(text, maxReason, false)
+		}
+	}
+	return e
 }

@@ -37,10 +37,11 @@ func (s *System) record(e supervisor.Event) persistence.Event {
 // Emit sends an event about the node to the log.
 func (s *System) Emit(e supervisor.Event) { s.emit(e) }
 
-// emit sends an event to the log and tells the operator.
-func (s *System) emit(e supervisor.Event) {
+// emit sends an event to the log, with the documents that belong to it, and
+// tells the operator.
+func (s *System) emit(e supervisor.Event, docs ...persistence.Doc) {
 	s.logger.Log(context.Background(), eventLevel(e.Kind), string(e.Kind), "server", e.Server, "epoch", e.Epoch, "data", e.Data)
-	s.tell(s.eventlog, commit{batch: persistence.Batch{Events: []persistence.Event{s.record(e)}}})
+	s.tell(s.eventlog, commit{batch: persistence.Batch{Docs: docs, Events: []persistence.Event{s.record(e)}}})
 }
 
 func eventLevel(kind supervisor.EventKind) slog.Level {

@@ -25,8 +25,8 @@ var contractFields = map[supervisor.EventKind][]string{
 	supervisor.ServerStateChanged: {"old_state", "new_state"},
 	supervisor.ServerDegraded:     {"consecutive_failures", "reason"},
 	supervisor.ServerIdleDetected: {"idle_duration_s", "last_used_at"},
-	supervisor.ServerStartFailed:  {"reason", "class"},
-	supervisor.ServerCrashed:      {"reason", "epoch", "uptime_ms"},
+	supervisor.ServerStartFailed:  {"reason", "class", "crash_id", "kind", "decision"},
+	supervisor.ServerCrashed:      {"reason", "epoch", "uptime_ms", "crash_id", "kind", "decision", "calls_in_flight", "oom_killed"},
 	supervisor.ServerGaveUp:       {"restarts", "period_s", "reason"},
 	supervisor.HealthCheckPassed:  {"duration_ms"},
 	supervisor.HealthCheckFailed:  {"consecutive_failures", "error_message"},
@@ -74,9 +74,9 @@ func TestEventsComeAtTheirMomentsWithTheirFields(t *testing.T) {
 		}, append(slices.Clone(start), crashed, changed, changed, started, changed)},
 		{"probes", nil, spec("a", probed), func(s *testSystem) {
 			s.mustEcho("a")
-			time.Sleep(9 * time.Second)
+			s.awaitChecks("a", 1) // their times are jittered
 			s.backend.Last("a").Freeze()
-			time.Sleep(6100 * time.Millisecond)
+			s.awaitChecks("a", 2)
 		}, append(slices.Clone(start), supervisor.HealthCheckPassed, supervisor.HealthCheckFailed)},
 		{"update and delete", nil, spec("a"), func(s *testSystem) {
 			text := "x"

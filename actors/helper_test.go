@@ -181,6 +181,18 @@ func (s *testSystem) view(server string) *supervisor.View {
 	return v
 }
 
+// awaitChecks waits in virtual time for so many health checks.
+func (s *testSystem) awaitChecks(server string, n int) {
+	s.t.Helper()
+	for range 1000 {
+		if len(s.view(server).Checks) >= n {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	s.t.Fatalf("server %s has %d health checks, want %d", server, len(s.view(server).Checks), n)
+}
+
 func (s *testSystem) wantState(server string, want supervisor.State, phase supervisor.Phase) {
 	s.t.Helper()
 	synctest.Wait()

@@ -75,6 +75,7 @@ type (
 	startFailed struct {
 		epoch uint64
 		err   error
+		exit  *backends.Exit // of the instance, if there was one
 	}
 	// instanceEnded: the instance's watcher → server.
 	instanceEnded struct {
@@ -117,6 +118,14 @@ func (m changeSpec) fail(err error)  { answer(m.reply, err) }
 type (
 	// wantStart: server → starts; answered by startGranted in its turn.
 	wantStart struct {
+		cell     *cell
+		epoch    uint64
+		urgent   bool  // calls wait for it
+		lastUsed int64 // unix ns, 0 = never
+	}
+	// hurryStart: server → starts; the first call waits for an attempt that
+	// nobody waited for.
+	hurryStart struct {
 		cell  *cell
 		epoch uint64
 	}

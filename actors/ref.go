@@ -37,7 +37,7 @@ func (r Ref) Do(c *backends.Call, timeout time.Duration) error {
 	cl.counters.LastUsed.Store(began.UnixNano())
 	cl.counters.Calls.Add(1)
 	requestBytes := len(c.Line)
-	c.Deadline = began.Add(timeout)
+	c.Began, c.Deadline = began, began.Add(timeout)
 	err := cl.deliver(c)
 	if errors.Is(err, backends.ErrDeadline) {
 		err = fmt.Errorf("%w: server %q did not answer within %s", supervisor.ErrCallTimeout, cl.id, timeout)
@@ -52,8 +52,8 @@ func (r Ref) Do(c *backends.Call, timeout time.Duration) error {
 	return err
 }
 
-// Cancel ends the call with this id, wherever it is: its Do returns cause. It
-// does nothing when the call has already ended.
+// Cancel ends the call with this id, wherever it is: its Do returns cause, also
+// a Do that comes a moment later. It does nothing when the call has ended.
 func (r Ref) Cancel(id uint64, cause error) {
 	r.cell.sys.tell(r.cell.pid, cancelCall{id, cause})
 }

@@ -43,8 +43,8 @@ func (r *registry) create(m createServer) {
 	batch := persistence.Batch{
 		Docs: []persistence.Doc{
 			{Kind: docServer, ID: id, Body: doc},
-			{Kind: docTools, ID: id}, // a list of an earlier server of this name is not this one's
-			{Kind: docState, ID: id},
+			// What an earlier server of this name left is not this one's.
+			{Kind: docTools, ID: id}, {Kind: docState, ID: id}, {Kind: docCrashes, ID: id},
 		},
 		Events: []persistence.Event{r.sys.record(registered(m.spec))},
 	}
@@ -106,7 +106,8 @@ func (r *registry) delete(m deleteServer) {
 		return
 	}
 	batch := persistence.Batch{
-		Docs: []persistence.Doc{{Kind: docServer, ID: m.id}, {Kind: docTools, ID: m.id}, {Kind: docState, ID: m.id}},
+		Docs: append(noDossiers(m.id), persistence.Doc{Kind: docServer, ID: m.id},
+			persistence.Doc{Kind: docTools, ID: m.id}, persistence.Doc{Kind: docState, ID: m.id}),
 		Events: []persistence.Event{r.sys.record(supervisor.Event{
 			Kind: supervisor.ServerDeregistered, Server: m.id, Data: map[string]any{"source": "api"},
 		})},

@@ -13,6 +13,10 @@ import (
 // else to the queue, which may start the server.
 func (c *cell) onCall(call *backends.Call) {
 	c.holding = call
+	if cause := c.early.take(call.ID); cause != nil {
+		c.refuse(call, cause)
+		return
+	}
 	c.expireBy(call.Deadline)
 	if c.queue.size == 0 && c.hasSlot() && c.send(call) {
 		return
@@ -31,9 +35,12 @@ func (c *cell) onCall(call *backends.Call) {
 		if c.ready() {
 			c.queued()
 			c.dispatch()
-		} else {
-			c.step(supervisor.StartWanted{Cause: supervisor.CauseCall})
+			return
 		}
+		if a := c.attempt; a != nil && a.cancel == nil && c.queue.size == 1 {
+			c.sys.tell(c.sys.starts, hurryStart{c, a.epoch})
+		}
+		c.step(supervisor.StartWanted{Cause: supervisor.CauseCall})
 	}
 }
 
@@ -108,8 +115,8 @@ func (c *cell) onCancel(m cancelCall) {
 		call.Finish(m.cause)
 		return
 	}
-	if c.instance != nil {
-		c.instance.Cancel(m.id, m.cause)
+	if c.instance == nil || !c.instance.Cancel(m.id, m.cause) {
+		c.cancelledEarly(m.id, m.cause)
 	}
 }
 

@@ -1,19 +1,14 @@
 package actors
 
 import (
-	"context"
 	"time"
 
 	"github.com/aabb9013/hangar/backends"
 	"github.com/aabb9013/hangar/supervisor"
 )
 
-const (
-	// drainGrace is how long calls in flight may finish before a stop.
-	drainGrace = 5 * time.Second
-	// probeTimeout is how long a health check may take (reference section 3).
-	probeTimeout = 5 * time.Second
-)
+// drainGrace is how long calls in flight may finish before a stop.
+const drainGrace = 5 * time.Second
 
 // perform carries out one effect.
 func (c *cell) perform(effect supervisor.Effect) {
@@ -21,7 +16,7 @@ func (c *cell) perform(effect supervisor.Effect) {
 	case supervisor.StartInstance:
 		c.relist = false
 		c.attempt = &attempt{cell: c, epoch: e.Epoch}
-		c.sys.tell(c.sys.starts, wantStart{c, e.Epoch})
+		c.sys.tell(c.sys.starts, wantStart{c, e.Epoch, c.queue.size > 0, c.counters.LastUsed.Load()})
 	case supervisor.StopInstance:
 		c.stopInstance(e)
 	case supervisor.ProbeInstance:
@@ -90,48 +85,4 @@ func (c *cell) stopInstance(e supervisor.StopInstance) {
 		c.sys.tell(c.sys.starts, startOver{c, a.epoch})
 		c.step(supervisor.StartFailed{Epoch: a.epoch, Class: supervisor.FailTransient, Reason: "stopped while waiting to start"})
 	}
-}
-
-// probe asks the instance for a sign of life; any answer is one, also an
-// error answer of a server that does not know ping.
-func (c *cell) probe(epoch uint64) {
-	in := c.instance
-	if in == nil {
-		return
-	}
-	began := time.Now()
-	tell := func(err error) { c.sys.tell(c.pid, probeAnswered{epoch, time.Since(began), err}) }
-	c.sys.run("probe of server "+c.id, tell, func() {
-		ctx, cancel := context.WithTimeout(c.sys.living, probeTimeout)
-		defer cancel()
-		_, err := in.Request(ctx, "ping", nil)
-		if isAnswer(err) {
-			err = nil
-		}
-		tell(err)
-	})
-}
-
-func (c *cell) onProbe(m probeAnswered) {
-	if m.epoch != c.machine.Epoch || !c.ready() {
-		return
-	}
-	check := supervisor.Check{At: time.Now(), OK: m.err == nil, Duration: m.took}
-	if m.err != nil {
-		check.Error = m.err.Error()
-	}
-	checks := append([]supervisor.Check(nil), c.checks...)
-	if len(checks) >= supervisor.MaxChecks {
-		checks = checks[1:]
-	}
-	c.checks = append(checks, check)
-	if m.err == nil {
-		c.lastSuccess = check.At
-		c.step(supervisor.ProbePassed{Epoch: m.epoch, Duration: m.took})
-		c.publish()
-		return
-	}
-	c.failedNow("health check: " + check.Error)
-	c.step(supervisor.ProbeFailed{Epoch: m.epoch, Reason: check.Error})
-	c.publish()
 }

@@ -18,6 +18,7 @@ func (c *cell) onGranted(m startGranted) {
 	}
 	ctx, cancel := context.WithTimeout(c.sys.living, c.spec.StartTimeout)
 	a.cancel = cancel
+	c.changes.begin()
 	spec := c.spec
 	c.sys.run("start of server "+c.id, a.failed, func() {
 		defer cancel()
@@ -69,7 +70,9 @@ func (c *cell) onStartFailed(m startFailed) {
 	if c.machine.Phase != supervisor.PhaseStopping {
 		c.failedNow(m.err.Error())
 	}
+	c.ending = &ending{epoch: m.epoch, exit: m.exit}
 	c.step(supervisor.StartFailed{Epoch: m.epoch, Class: class, Reason: m.err.Error()})
+	c.ending = nil
 }
 
 func (c *cell) onEnded(m instanceEnded) {
@@ -80,6 +83,10 @@ func (c *cell) onEnded(m instanceEnded) {
 		a.early = &m // it overtook instanceStarted
 		return
 	}
+	c.ending = &ending{epoch: m.epoch, exit: &m.exit, ready: c.machine.ReadySince}
+	if c.instance != nil {
+		c.ending.pid = c.instance.PID()
+	}
 	c.instance, c.attempt = nil, nil
 	c.awaitsSlot.Store(false)
 	c.stale = c.catalogue != nil && !c.predefined
@@ -88,6 +95,7 @@ func (c *cell) onEnded(m instanceEnded) {
 		c.failedNow("ended: " + m.exit.String())
 	}
 	c.step(supervisor.Exited{Epoch: m.epoch, Normal: normal, Reason: m.exit.String()})
+	c.ending = nil
 }
 
 // isAnswer tells whether a request's error is an answer of a living server.

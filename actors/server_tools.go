@@ -27,6 +27,9 @@ func (c *cell) setCatalogue(cat *backends.Catalogue) {
 	if changed {
 		c.saveCatalogue(known)
 	}
+	if changed && known {
+		c.changesMade().toolsChanged()
+	}
 	c.sys.fleetChanged()
 }
 
@@ -70,18 +73,12 @@ func (c *cell) onToolListChanged(epoch uint64) {
 		return
 	}
 	c.listing, c.relist = true, false
-	in, pause := c.instance, relistPause-time.Since(c.listedAt)
+	in, rest := c.instance, relistPause-time.Since(c.listedAt)
 	tell := func(tools []backends.Tool, err error) { c.sys.tell(c.pid, toolsListed{epoch, tools, err}) }
 	c.sys.run("tools/list of server "+c.id, func(err error) { tell(nil, err) }, func() {
 		ctx, cancel := context.WithTimeout(c.sys.living, listTimeout)
 		defer cancel()
-		wait := time.NewTimer(pause)
-		defer wait.Stop()
-		select {
-		case <-wait.C:
-		case <-in.Done():
-		case <-ctx.Done():
-		}
+		pause(ctx, in.Done(), rest)
 		tell(backends.ListTools(ctx, in))
 	})
 }

@@ -44,6 +44,7 @@ func (c *cell) onRetire(m retireServer) {
 }
 
 func (c *cell) onChangeSpec(m changeSpec) {
+	c.changesMade().specChanged(c.spec, m.spec)
 	c.spec, c.fingerprint = m.spec, fingerprintOf(m.spec)
 	c.step(supervisor.PolicyChanged{Policy: supervisor.PolicyOf(m.spec)})
 	c.publish()

@@ -1,19 +1,15 @@
 package actors
 
-import (
-	"slices"
+import "github.com/asynkron/protoactor-go/actor"
 
-	"github.com/asynkron/protoactor-go/actor"
-)
-
-// starts is start admission: at most limit attempts run at once; servers with
-// waiting calls go first, then first come first served. Its queue is bounded
-// by the number of servers, since each asks for one attempt at a time.
+// starts is start admission: at most limit attempts run at once, the others
+// wait in the order of startQueue. The queue is bounded by the number of
+// servers, since each asks for one attempt at a time.
 type starts struct {
 	sys     *System
 	limit   int
 	running map[startKey]bool
-	waiting []wantStart
+	waiting *startQueue
 	held    bool // the node is out of memory
 	trickle int  // starts that are let through all the same
 }
@@ -24,14 +20,16 @@ type startKey struct {
 }
 
 func newStarts(sys *System, limit int) *starts {
-	return &starts{sys: sys, limit: limit, running: make(map[startKey]bool)}
+	return &starts{sys: sys, limit: limit, running: make(map[startKey]bool), waiting: newStartQueue()}
 }
 
 func (s *starts) receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case wantStart:
-		s.waiting = append(s.waiting, m)
+		s.waiting.push(m)
 		s.grant()
+	case hurryStart:
+		s.waiting.hurry(startKey(m))
 	case startOver:
 		s.forget(startKey(m))
 		s.grant()
@@ -46,8 +44,8 @@ func (s *starts) receive(ctx actor.Context) {
 func (s *starts) panicked(msg any, err error) {
 	switch m := msg.(type) {
 	case wantStart:
-		s.forget(startKey(m))
-		s.sys.tell(m.cell.pid, startFailed{m.epoch, err})
+		s.forget(m.key())
+		s.sys.tell(m.cell.pid, startFailed{epoch: m.epoch, err: err})
 	case startOver:
 		s.forget(startKey(m))
 	}
@@ -56,30 +54,22 @@ func (s *starts) panicked(msg any, err error) {
 // forget takes an attempt out, wherever it is.
 func (s *starts) forget(key startKey) {
 	delete(s.running, key)
-	for i, w := range s.waiting {
-		if w.cell == key.cell && w.epoch == key.epoch {
-			s.waiting = slices.Delete(s.waiting, i, i+1)
-			return
-		}
-	}
+	s.waiting.remove(key)
 }
 
 func (s *starts) grant() {
-	for len(s.running) < s.limit && len(s.waiting) > 0 {
+	for len(s.running) < s.limit && s.waiting.len() > 0 {
 		if s.held {
 			if s.trickle == 0 {
 				break
 			}
 			s.trickle--
 		}
-		i := max(slices.IndexFunc(s.waiting, wantStart.isUrgent), 0)
-		w := s.waiting[i]
-		s.waiting = slices.Delete(s.waiting, i, i+1)
-		s.running[startKey(w)] = true
+		w := s.waiting.pop()
+		s.running[w.key()] = true
 		s.sys.tell(w.cell.pid, startGranted{w.epoch})
 	}
 	s.sys.starting.Store(int64(len(s.running)))
 }
 
-// isUrgent: somebody waits for this server now.
-func (m wantStart) isUrgent() bool { return m.cell.counters.Waiting.Load() > 0 }
+func (m wantStart) key() startKey { return startKey{m.cell, m.epoch} }

@@ -40,6 +40,10 @@ type Options struct {
 	RunTag       string
 	RunID        uint64
 	Client       backends.ClientInfo
+	// MemoryCurve tells the last memory samples of an instance that has ended,
+	// oldest first, for its crash dossier; nil where memory is not sampled. It is
+	// called by actors: it must not block.
+	MemoryCurve func(server string, epoch uint64) []supervisor.MemorySample
 	// Specs are the servers of the configuration file; they win over servers
 	// made by API with the same id.
 	Specs []supervisor.ServerSpec
@@ -61,6 +65,8 @@ type System struct {
 	version  atomic.Uint64 // of the fleet: servers and tools
 	changes  atomic.Uint64 // of any server's view
 	starting atomic.Int64
+	probes   probePace
+	began    time.Time
 
 	memoryStatus atomic.Pointer[MemoryStatus]
 
@@ -97,7 +103,7 @@ func New(opts Options) (*System, error) {
 	if opts.MaxParallelStarts <= 0 {
 		opts.MaxParallelStarts = DefaultParallelStarts()
 	}
-	s := &System{opts: opts, logger: opts.Logger, callBuffer: opts.Store.CallBuffer(), closed: make(chan struct{})}
+	s := &System{opts: opts, logger: opts.Logger, callBuffer: opts.Store.CallBuffer(), closed: make(chan struct{}), began: time.Now()}
 	s.living, s.die = context.WithCancel(context.Background())
 	s.killing, s.kill = context.WithCancel(context.Background())
 	s.fleet.Store(&fleet{byID: map[string]*cell{}})
@@ -173,6 +179,10 @@ func (s *System) restore() ([]*cell, error) {
 	if err != nil {
 		return nil, err
 	}
+	crashes, err := s.restoreCrashes()
+	if err != nil {
+		return nil, err
+	}
 	configured := make(map[string]bool, len(s.opts.Specs))
 	var cells []*cell
 	for _, spec := range s.opts.Specs {
@@ -198,6 +208,9 @@ func (s *System) restore() ([]*cell, error) {
 			seq = max(seq, cells[n-1].seq+1)
 		}
 		cells = append(cells, newCell(s, seq, doc.Spec.WithDefaults(), catalogues[doc.Spec.ID]))
+	}
+	for _, c := range cells {
+		c.crashes = crashes[c.id]
 	}
 	return cells, nil
 }

@@ -114,6 +114,9 @@ type Exit struct {
 	// MemoryPeak is the most they used, 0 if that is not known. In bytes.
 	OOM                     bool
 	MemoryLimit, MemoryPeak int64
+	// Traffic is what passed before an end that nobody asked for; nil where it
+	// is not known. The exit in a CrashError has none.
+	Traffic *Traffic
 }
 
 // Normal tells whether the end was a clean exit.

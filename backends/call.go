@@ -24,6 +24,9 @@ type Call struct {
 	// Session is the key of fair queueing: calls of one session keep order,
 	// sessions take turns.
 	Session uint64
+	// Began is when the caller handed the call over, for the report of a crash;
+	// zero where nobody says.
+	Began time.Time
 	// Deadline is when the runtime ends the call with ErrDeadline, wherever
 	// it is; zero means never.
 	Deadline time.Time
@@ -78,7 +81,8 @@ func (c *Call) Release() {
 		c.Answer = nil
 	}
 	c.Line, c.Answer, c.replyID = c.Line[:0], c.Answer[:0], c.replyID[:0]
-	c.Tool, c.Session, c.Deadline, c.Progress, c.Err = "", 0, time.Time{}, nil, nil
+	c.Tool, c.Session, c.Progress, c.Err = "", 0, nil, nil
+	c.Began, c.Deadline = time.Time{}, time.Time{}
 	c.Env = jsonrpc.Envelope{}
 	c.sent.Store(false)
 	calls.Put(c)

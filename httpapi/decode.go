@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/aabb9013/hangar/internal/redact"
 )
 
 // maxDepth bounds how deep a body of the control API may nest; none needs more
@@ -253,7 +255,7 @@ func (f *fields) textMap(name string) *map[string]string {
 		case !ok:
 			f.fault(name, "must be an object of strings, the value of %s is none", quoteClient(key))
 			return nil
-		case s == redacted:
+		case s == redact.Mark:
 			// Someone read the server and sends back what it saw; storing it
 			// would replace the secret by three stars.
 			f.fault(name, "has the redaction mark as value of %s; send the real value", quoteClient(key))

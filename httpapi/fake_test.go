@@ -21,6 +21,7 @@ type fakeRuntime struct {
 	start   func(ctx context.Context, id string) (*supervisor.View, error)
 	stop    func(id, reason string) error
 	logs    func(id string, n int) ([]backends.LogLine, error)
+	crashes func(id string, limit int) ([]supervisor.Dossier, error)
 	history func(id string, from uint64, limit int) ([]HistoryRecord, error)
 	do      func(c *backends.Call, timeout time.Duration) error
 	info    Info
@@ -99,6 +100,13 @@ func (f *fakeRuntime) StopServer(_ context.Context, id, reason string) error {
 func (f *fakeRuntime) Logs(id string, n int) ([]backends.LogLine, error) {
 	if f.logs != nil {
 		return f.logs(id, n)
+	}
+	return nil, f.missing(id)
+}
+
+func (f *fakeRuntime) Crashes(_ context.Context, id string, limit int) ([]supervisor.Dossier, error) {
+	if f.crashes != nil {
+		return f.crashes(id, limit)
 	}
 	return nil, f.missing(id)
 }

@@ -104,16 +104,7 @@ func (f *Front) callOnce(ctx context.Context, s *session, call batchCall) (resul
 	c.SetToolCall(call.tool, call.arguments)
 	c.Session = s.key
 	id := c.ID
-	finished := make(chan struct{})
-	defer close(finished)
-	defer context.AfterFunc(ctx, func() {
-		target.Cancel(id, context.Cause(ctx))
-		select {
-		case <-finished:
-		case <-time.After(cancelAgain):
-			target.Cancel(id, context.Cause(ctx))
-		}
-	})()
+	defer context.AfterFunc(ctx, func() { target.Cancel(id, context.Cause(ctx)) })()
 	err = target.Do(c, left)
 	if err != nil {
 		if releasable(err) {

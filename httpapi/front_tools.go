@@ -260,7 +260,7 @@ func (f *Front) hangarToolsOf(ctx context.Context, _ *session, args json.RawMess
 		}
 	}
 	return map[string]any{
-		"mcp_server": v.Spec.ID, "state": v.State, "predefined": v.ToolsPredefined, "tools": toolItems(v.Catalogue),
+		"mcp_server": v.Spec.ID, "state": v.State, "predefined": v.ToolsPredefined, "stale": v.ToolsStale, "tools": toolItems(v.Catalogue),
 	}, nil
 }
 

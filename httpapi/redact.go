@@ -1,14 +1,9 @@
 package httpapi
 
 import (
-	"net/url"
-	"strings"
-
+	"github.com/aabb9013/hangar/internal/redact"
 	"github.com/aabb9013/hangar/supervisor"
 )
-
-// redacted stands wherever a secret was.
-const redacted = "***"
 
 // configShape is the spec as people may see it: values of environment variables
 // and whatever looks like a credential in arguments and URLs stay inside.
@@ -35,10 +30,10 @@ type configShape struct {
 func configOf(s supervisor.ServerSpec) configShape {
 	c := configShape{
 		Mode:                s.Mode,
-		Command:             redactCommand(s.Command),
+		Command:             redact.Command(s.Command),
 		Dir:                 s.Dir,
 		Image:               textOrNull(s.Image),
-		Endpoint:            textOrNull(redactURL(s.Endpoint)),
+		Endpoint:            textOrNull(redact.URL(s.Endpoint)),
 		Env:                 make(map[string]string, len(s.Env)),
 		IdleTTL:             s.IdleTTL.Seconds(),
 		HealthCheckInterval: s.HealthCheckInterval.Seconds(),
@@ -53,7 +48,7 @@ func configOf(s supervisor.ServerSpec) configShape {
 		Resources:           limitsShape(s.Limits),
 	}
 	for k := range s.Env {
-		c.Env[k] = redacted
+		c.Env[k] = redact.Mark
 	}
 	return c
 }
@@ -63,62 +58,4 @@ func textOrNull(s string) *string {
 		return nil
 	}
 	return &s
-}
-
-// isSensitive is the contract's rule (reference section 6.6) and two more words.
-func isSensitive(name string) bool {
-	name = strings.ToLower(name)
-	for _, word := range []string{"secret", "key", "token", "password", "passwd", "credential", "authorization"} {
-		if strings.Contains(name, word) {
-			return true
-		}
-	}
-	return false
-}
-
-// redactCommand hides the values of --api-key=x, --api-key x, TOKEN=x and the
-// credentials of URLs among the arguments.
-func redactCommand(command []string) []string {
-	out := make([]string, 0, len(command))
-	hideNext := false
-	for _, arg := range command {
-		name, value, assigned := strings.Cut(arg, "=")
-		flag := strings.HasPrefix(arg, "-")
-		switch {
-		case hideNext && !flag:
-			arg = redacted
-		case assigned && isSensitive(name) && value != "":
-			arg = name + "=" + redacted
-		case assigned && strings.Contains(value, "://") && !strings.Contains(name, "://"):
-			arg = name + "=" + redactURL(value)
-		case strings.Contains(arg, "://"):
-			arg = redactURL(arg)
-		}
-		hideNext = flag && !assigned && isSensitive(name)
-		out = append(out, arg)
-	}
-	return out
-}
-
-// redactURL hides user, password and the values of the query.
-func redactURL(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
-		if strings.ContainsAny(raw, "@?") {
-			return redacted
-		}
-		return raw
-	}
-	if u.User == nil && u.RawQuery == "" {
-		return raw
-	}
-	if u.User != nil {
-		u.User = url.User("redacted")
-	}
-	query := u.Query()
-	for k := range query {
-		query[k] = []string{redacted}
-	}
-	u.RawQuery = strings.ReplaceAll(query.Encode(), url.QueryEscape(redacted), redacted)
-	return strings.Replace(u.String(), "//redacted@", "//"+redacted+"@", 1)
 }

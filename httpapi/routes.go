@@ -66,6 +66,7 @@ func routes() []route {
 		{post, server + "/tools/{tool}/call", PermToolInvoke, (*API).callTool},
 		{get, server + "/health", read, (*API).serverHealth},
 		{get, server + "/logs", read, (*API).serverLogs},
+		{get, server + "/crashes", read, (*API).serverCrashes},
 
 		{get, "/api/system", PermAuthenticated, (*API).system},
 		{post, "/api/system/backup", PermSystemBackup, (*API).backup},

@@ -32,6 +32,8 @@ type Runtime interface {
 
 	// Logs returns the last n lines of stderr, oldest first.
 	Logs(id string, n int) ([]backends.LogLine, error)
+	// Crashes returns the last dossiers of a server, newest first, at most limit.
+	Crashes(ctx context.Context, id string, limit int) ([]supervisor.Dossier, error)
 	// History returns up to limit calls of a server with version >= from,
 	// oldest first.
 	History(id string, from uint64, limit int) ([]HistoryRecord, error)
@@ -52,7 +54,8 @@ type Target interface {
 	// the call may be released, except after ErrInternal, when it must be
 	// forgotten. Its other errors are those of backends.Call.Err.
 	Do(c *backends.Call, timeout time.Duration) error
-	// Cancel ends the call with this id: its Do returns cause.
+	// Cancel ends the call with this id: its Do returns cause, also a Do that
+	// comes a moment later.
 	Cancel(id uint64, cause error)
 }
 

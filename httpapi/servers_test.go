@@ -23,6 +23,27 @@ func recordedFleet() *fakeRuntime {
 			{At: testNow.Add(1500 * time.Microsecond).In(time.FixedZone("", 7200)), Epoch: 3, Text: "bad \xff byte <b>"},
 		}, rt.missing(id)
 	}
+	rt.crashes = func(id string, limit int) ([]supervisor.Dossier, error) {
+		code, signal := 3, "SIGKILL"
+		return []supervisor.Dossier{
+			{
+				ID: "18a-2", Server: "math", Kind: supervisor.DossierCrash, At: testNow, Epoch: 2, Reason: "exit code 3", ExitCode: &code,
+				PID: 4711, Uptime: 1500.25, Decision: supervisor.Decision{Action: supervisor.DecisionBackoff, Until: testNow.Add(time.Second)},
+				Stderr: []supervisor.DossierLine{{At: testNow, Text: "bad <b>"}},
+				Frames: []supervisor.DossierFrame{
+					{Direction: "to_server", At: testNow, ID: 7, Method: "tools/call", Size: 99, Head: `{"jsonrpc":"2.0"`},
+					{Direction: "from_server", Method: "response", Size: 9},
+				},
+				LastReplyAt: testNow,
+				Calls: []supervisor.DossierCall{
+					{ID: 7, Tool: "add", Age: 12.5, Sent: true, ErrorType: "McpServerCrashedError"}, {ID: 8, Tool: "add", Resent: true},
+				},
+				InFlight: 2, Waiting: 1, Memory: []supervisor.MemorySample{{At: testNow, RSS: 1 << 20}}, Changed: []string{"env.A"},
+			},
+			{ID: "18a-1", Server: "math", Kind: supervisor.DossierUnresponsive, At: testNow, Epoch: 1, Signal: &signal, OOM: true,
+				Decision: supervisor.Decision{Action: supervisor.DecisionRestart}},
+		}[:min(limit, 2)], rt.missing(id)
+	}
 	rt.history = func(id string, from uint64, limit int) ([]HistoryRecord, error) {
 		return []HistoryRecord{
 			{Version: 4, Position: 1000, Kind: "ToolInvocationCompleted", At: testNow,
@@ -57,6 +78,7 @@ func TestAnswersAreAsRecorded(t *testing.T) {
 		{"health", request{method: "GET", path: "/api/mcp_servers/math/health"}, 200},
 		{"health_dead", request{method: "GET", path: "/api/mcp_servers/lost/health"}, 200},
 		{"logs", request{method: "GET", path: "/api/mcp_servers/math/logs"}, 200},
+		{"crashes", request{method: "GET", path: "/api/mcp_servers/math/crashes"}, 200},
 		{"history", request{method: "GET", path: "/api/mcp_servers/math/tools/history"}, 200},
 		{"system", request{method: "GET", path: "/api/system"}, 200},
 		{"backup", request{method: "POST", path: "/api/system/backup"}, 201},
@@ -186,6 +208,8 @@ func TestQueryNumbersAreClamped(t *testing.T) {
 	var n, limit int
 	var from uint64
 	rt.logs = func(_ string, k int) ([]backends.LogLine, error) { n = k; return nil, nil }
+	crashes := 0
+	rt.crashes = func(_ string, k int) ([]supervisor.Dossier, error) { crashes = k; return nil, nil }
 	rt.history = func(_ string, f uint64, l int) ([]HistoryRecord, error) { from, limit = f, l; return nil, nil }
 	a := testAPI(rt)
 	for raw, want := range map[string]int{
@@ -193,6 +217,10 @@ func TestQueryNumbersAreClamped(t *testing.T) {
 	} {
 		send(t, a, request{method: "GET", path: "/api/mcp_servers/math/logs?lines=" + raw})
 		send(t, a, request{method: "GET", path: "/api/mcp_servers/math/tools/history?limit=" + raw + "&from_position=" + raw})
+		send(t, a, request{method: "GET", path: "/api/mcp_servers/math/crashes?limit=" + raw})
+		if wanted := min(want, 20); crashes != wanted {
+			t.Errorf("%q: %d crashes, want %d", raw, crashes, wanted)
+		}
 		if n != want || limit != min(want, 500) {
 			t.Errorf("%q: lines %d, limit %d, want %d", raw, n, limit, want)
 		}
@@ -235,6 +263,7 @@ func TestRuntimeErrorsAreAnswered(t *testing.T) {
 		rt.start = func(context.Context, string) (*supervisor.View, error) { return nil, c.err }
 		rt.stop = func(string, string) error { return c.err }
 		rt.logs = func(string, int) ([]backends.LogLine, error) { return nil, c.err }
+		rt.crashes = func(string, int) ([]supervisor.Dossier, error) { return nil, c.err }
 		a := testAPI(rt)
 		for _, req := range []request{
 			{method: "POST", path: "/api/mcp_servers", body: `{"mcp_server_id":"math","mode":"subprocess","command":["x"]}`},
@@ -244,6 +273,7 @@ func TestRuntimeErrorsAreAnswered(t *testing.T) {
 			{method: "POST", path: "/api/mcp_servers/math/start"},
 			{method: "POST", path: "/api/mcp_servers/math/stop"},
 			{method: "GET", path: "/api/mcp_servers/math/logs"},
+			{method: "GET", path: "/api/mcp_servers/math/crashes"},
 		} {
 			r := send(t, a, req)
 			wantError(t, r, c.status, c.name, c.message)

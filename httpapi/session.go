@@ -23,9 +23,6 @@ const (
 	minSessionIdle = time.Minute
 	// maxSessionCalls bounds the requests one session may have in flight.
 	maxSessionCalls = 1000
-	// cancelAgain is when a cancellation is repeated: one that overtakes its
-	// call on the way to the server finds nothing there.
-	cancelAgain = 100 * time.Millisecond
 )
 
 var errSessionsFull = errors.New("too many sessions")
@@ -155,18 +152,7 @@ func (s *session) cancel(id callID) {
 		f = *at
 	}
 	s.mu.Unlock()
-	if f.cancel(errCancelled); f.target == nil {
-		return
-	}
-	time.AfterFunc(cancelAgain, func() {
-		s.mu.Lock()
-		again := s.findLocked(id)
-		same := again != nil && again.target != nil && again.id == f.id
-		s.mu.Unlock()
-		if same {
-			f.cancel(errCancelled)
-		}
-	})
+	f.cancel(errCancelled)
 }
 
 // cancelAll ends every request that is in flight.

@@ -14,7 +14,9 @@ func (a *API) listTools(ctx *fasthttp.RequestCtx) error {
 	if err != nil {
 		return err
 	}
-	return respond(ctx, 200, map[string]any{"tools": toolItems(v.Catalogue)})
+	return respond(ctx, 200, map[string]any{
+		"tools": toolItems(v.Catalogue), "stale": v.ToolsStale, "predefined": v.ToolsPredefined,
+	})
 }
 
 func toolNames(c *backends.Catalogue) []string {

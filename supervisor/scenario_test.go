@@ -344,3 +344,34 @@ func staleInputs(m Machine) []Input {
 	}
 	return stale
 }
+
+// Servers that were started in one moment are not probed in one moment.
+func TestProbesAreJittered(t *testing.T) {
+	t.Parallel()
+	for random, want := range map[float64]time.Duration{0: 54 * time.Second, 0.5: time.Minute, 0.75: 63 * time.Second} {
+		w := newWorld(t, testPolicy()).call()
+		w.jitter = random
+		check := func(when string) {
+			t.Helper()
+			for _, e := range w.effects {
+				if arm, ok := e.(ArmTimer); ok && arm.Kind == TimerProbe {
+					if arm.After != want {
+						t.Errorf("random %v, %s: the next probe is after %v, want %v", random, when, arm.After, want)
+					}
+					return
+				}
+			}
+			t.Errorf("%s: no probe is planned", when)
+		}
+		w.started()
+		check("started")
+		w.fire(TimerProbe)
+		w.step(ProbePassed{Epoch: w.m.Epoch})
+		check("probe passed")
+		w.fire(TimerProbe).probeFailed()
+		check("probe failed")
+		w.wait(want)
+		w.step(TimerFired{Kind: TimerProbe, Seq: w.m.Timers[TimerProbe], LastReply: w.now})
+		check("answered lately")
+	}
+}

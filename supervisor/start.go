@@ -67,7 +67,7 @@ func (s *step) started(in Started) {
 	})
 	s.become(Ready)
 	s.do(ReleaseWaiting{})
-	s.arm(TimerProbe, s.m.Policy.ProbeInterval)
+	s.arm(TimerProbe, s.probeDelay())
 	s.arm(TimerIdle, s.m.Policy.IdleTTL)
 	s.arm(TimerStable, s.m.Policy.StableAfter)
 }

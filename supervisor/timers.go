@@ -53,7 +53,7 @@ func (s *step) policyChanged(p Policy) {
 	}
 	// While an answer is outstanding the timer rests; the answer arms it.
 	if old.ProbeInterval != p.ProbeInterval && (s.m.Armed(TimerProbe) || old.ProbeInterval <= 0) {
-		s.rearm(TimerProbe, p.ProbeInterval)
+		s.rearm(TimerProbe, s.probeDelay())
 	}
 }
 

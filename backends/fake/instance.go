@@ -133,8 +133,8 @@ func (in *Instance) watch() {
 	in.mu.Lock()
 	exit.Asked, exit.Err = in.asked, in.reason
 	in.mu.Unlock()
+	exit.Traffic = in.link.Close(exit)
 	in.exit = exit
-	in.link.Close(exit)
 	in.server.stdin.close()
 	in.server.stdout.abandon()
 	in.backend.left(in)

@@ -67,12 +67,12 @@ type Link struct {
 
 	out struct {
 		sync.Mutex
-		closed   bool // by Close, or because a write failed: what was lost cannot be made up for
-		flushing bool
-		wide     bool    // the sink was widened
-		buf      *[]byte // waiting bytes, in order; nil when there are none
-		queued   uint64  // stream position after everything accepted
-		written  uint64  // stream position after everything written
+		closed   bool          // by Close, or because a write failed: what was lost cannot be made up for
+		flushing chan struct{} // closed by the goroutine that writes what waits; nil while there is none
+		wide     bool          // the sink was widened
+		buf      *[]byte       // waiting bytes, in order; nil when there are none
+		queued   uint64        // stream position after everything accepted
+		written  uint64        // stream position after everything written
 	}
 	taken atomic.Uint64 // stream position after every line that no sender reads any more
 	calls struct {
@@ -81,6 +81,8 @@ type Link struct {
 		drained chan struct{} // closed when pending becomes empty; nil unless wanted
 	}
 	inFlight atomic.Int64
+	opened   time.Time
+	trace    trace            // out under its lock, the rest the reader's until readDone is closed
 	noise    noise            // reader only
 	garbled  bool             // the stream was given up; reader only
 	env      jsonrpc.Envelope // of the line at hand; reader only
@@ -108,7 +110,7 @@ func Open(cfg Config) *Link {
 	if cfg.Streams == nil {
 		cfg.Streams = &backends.StreamCounters{}
 	}
-	l := &Link{cfg: cfg, readDone: make(chan struct{})}
+	l := &Link{cfg: cfg, opened: time.Now(), readDone: make(chan struct{})}
 	l.limits = jsonrpc.Limits{MaxBytes: cfg.MaxMessage}
 	l.calls.pending = make(map[uint64]entry)
 	go l.read()
@@ -116,9 +118,11 @@ func Open(cfg Config) *Link {
 }
 
 // Send writes a call; see backends.Instance.
-func (l *Link) Send(c *backends.Call, more bool) error { return l.send(c, false, more) }
+func (l *Link) Send(c *backends.Call, more bool) error { return l.send(c, kindCall, more) }
 
-func (l *Link) send(c *backends.Call, control, more bool) error {
+// send writes a call, or a control request of another kind.
+func (l *Link) send(c *backends.Call, kind frameKind, more bool) error {
+	control := kind != kindCall
 	l.out.Lock()
 	defer l.out.Unlock()
 	if err := l.acceptLocked(len(c.Line)); err != nil {
@@ -130,6 +134,7 @@ func (l *Link) send(c *backends.Call, control, more bool) error {
 	if !control {
 		l.inFlight.Add(1)
 	}
+	l.noteSentLocked(kind, c.ID, len(c.Line), c.Began)
 	l.writeLocked(c.Line, more)
 	return nil
 }
@@ -138,7 +143,7 @@ func (l *Link) send(c *backends.Call, control, more bool) error {
 func (l *Link) Flush() {
 	l.out.Lock()
 	defer l.out.Unlock()
-	if l.out.buf != nil && !l.out.flushing && !l.out.closed {
+	if l.out.buf != nil && l.out.flushing == nil && !l.out.closed {
 		l.uncorkLocked()
 	}
 }
@@ -164,7 +169,7 @@ func (l *Link) giveUp(e entry, cause error) {
 	line = append(line, `,"reason":`...)
 	line = jsonrpc.AppendString(line, []byte(cause.Error()))
 	line = append(line, "}}\n"...)
-	l.enqueue(line)
+	l.enqueue(kindCancelled, e.call.ID, line)
 	// What still waits to be written is written later: the call may yet reach
 	// the instance, just before its cancellation.
 	e.call.MarkSent()
@@ -202,7 +207,7 @@ func (l *Link) Expire(now time.Time) (next time.Time) {
 func (l *Link) Request(ctx context.Context, method string, params []byte) ([]byte, error) {
 	c := backends.NewCall()
 	c.Line = appendMessage(c.Line[:0], itoa(c.ID), method, params)
-	if err := l.send(c, true, false); err != nil {
+	if err := l.send(c, kindOf(method), false); err != nil {
 		return nil, err
 	}
 	select {
@@ -225,7 +230,7 @@ func (l *Link) Request(ctx context.Context, method string, params []byte) ([]byt
 
 // Notify sends a notification; params may be nil.
 func (l *Link) Notify(method string, params []byte) error {
-	return l.enqueue(appendMessage(nil, nil, method, params))
+	return l.enqueue(kindOf(method), 0, appendMessage(nil, nil, method, params))
 }
 
 // take removes a call from the table; whoever gets it must finish it.
@@ -272,18 +277,21 @@ func (l *Link) Drain(ctx context.Context) {
 func (l *Link) ReadDone() <-chan struct{} { return l.readDone }
 
 // Close fails every call in flight with a *backends.CrashError about exit and
-// refuses new ones. The streams are the owner's to close.
-func (l *Link) Close(exit backends.Exit) {
-	l.out.Lock()
-	l.out.closed = true
-	written := l.out.written
-	l.out.buf = nil
-	l.out.Unlock()
+// refuses new ones. It interrupts a write that is under way and waits until its
+// bytes are counted. It returns what passed, nil after an end that was asked
+// for; messages of the instance are told once ReadDone is closed. The streams
+// are the owner's to close.
+func (l *Link) Close(exit backends.Exit) *backends.Traffic {
+	written := l.endWrites()
 	l.calls.Lock()
 	pending := l.calls.pending
 	l.calls.pending = nil // nobody adds to it: send looks at out.closed first
 	l.signalDrainedLocked()
 	l.calls.Unlock()
+	var traffic *backends.Traffic
+	if !exit.Asked {
+		traffic = l.traffic(pending, written)
+	}
 	done := 0
 	for _, e := range pending {
 		if !e.control {
@@ -299,6 +307,7 @@ func (l *Link) Close(exit backends.Exit) {
 	if done > 0 {
 		l.cfg.Observer.CallsDone(l.cfg.Epoch, done)
 	}
+	return traffic
 }
 
 // fail reports the instance as broken, once.

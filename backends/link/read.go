@@ -115,6 +115,7 @@ func (l *Link) read() {
 				l.tooLarge()
 			}
 			if l.garbled {
+				l.noteRest((*r.buf)[:r.used])
 				r.used = 0
 				r.release()
 				return
@@ -122,6 +123,9 @@ func (l *Link) read() {
 		}
 		r.release()
 		if err != nil {
+			if r.buf != nil {
+				l.noteRest((*r.buf)[:r.used])
+			}
 			return
 		}
 	}
@@ -130,17 +134,19 @@ func (l *Link) read() {
 // lines handles every whole line of the buffer and keeps the rest.
 func (l *Link) lines(r *reader) {
 	done, from := 0, 0
+	var last []byte
 	for !l.garbled {
 		line, end, ok := r.next(from)
 		if !ok {
 			break
 		}
-		from = end
+		from, last = end, line
 		if l.line(line) {
 			done++
 		}
 	}
 	if from > 0 {
+		l.noteHead(last)
 		r.used = copy(*r.buf, (*r.buf)[from:r.used])
 	}
 	if done > 0 {
@@ -159,6 +165,7 @@ func (l *Link) tooLarge() {
 func (l *Link) line(line []byte) bool {
 	if len(line) > l.cfg.MaxMessage {
 		l.tooLarge()
+		l.noteGot(kindOther, 0, len(line))
 		return false
 	}
 	env := &l.env
@@ -179,6 +186,11 @@ func (l *Link) line(line []byte) bool {
 
 func (l *Link) answer(line []byte, env *jsonrpc.Envelope) bool {
 	id, ok := jsonrpc.ParseID(env.ID.Of(line))
+	kind := kindResponse
+	if env.Kind == jsonrpc.ErrorResponse {
+		kind = kindError
+	}
+	l.noteAnswer(kind, id, len(line))
 	e, found := entry{}, false
 	if ok {
 		e, found = l.take(id)
@@ -198,7 +210,9 @@ func (l *Link) answer(line []byte, env *jsonrpc.Envelope) bool {
 // caller must not wait for an answer that has already been spoilt. True if it
 // finished a call.
 func (l *Link) badLine(line []byte, env *jsonrpc.Envelope, err error) bool {
-	if id, ok := jsonrpc.ParseID(env.ID.Of(line)); ok {
+	id, ok := jsonrpc.ParseID(env.ID.Of(line))
+	l.noteGot(kindNoise, id, len(line))
+	if ok {
 		if e, ok := l.take(id); ok {
 			e.call.MarkSent()
 			l.afterWrite(e)
@@ -212,6 +226,7 @@ func (l *Link) badLine(line []byte, env *jsonrpc.Envelope, err error) bool {
 
 func (l *Link) notification(line []byte, env *jsonrpc.Envelope) {
 	method, _ := jsonrpc.Unquote(env.Method.Of(line))
+	l.noteGot(kindOf(string(method)), 0, len(line))
 	if string(method) != "notifications/progress" {
 		l.cfg.Observer.Notified(l.cfg.Epoch, string(method), line)
 		return
@@ -233,6 +248,7 @@ func (l *Link) notification(line []byte, env *jsonrpc.Envelope) {
 func (l *Link) request(line []byte, env *jsonrpc.Envelope) {
 	method, _ := jsonrpc.Unquote(env.Method.Of(line))
 	id := env.ID.Of(line)
+	l.noteGot(kindRequest, 0, len(line))
 	out := append([]byte(`{"jsonrpc":"2.0","id":`), id...)
 	switch string(method) {
 	case "ping":
@@ -244,5 +260,5 @@ func (l *Link) request(line []byte, env *jsonrpc.Envelope) {
 	}
 	// A server that floods requests while not reading its input hurts only
 	// itself: its answers are dropped once the buffer is full.
-	_ = l.enqueue(append(out, '\n'))
+	_ = l.enqueue(kindResponse, 0, append(out, '\n'))
 }

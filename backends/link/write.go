@@ -44,13 +44,15 @@ func (l *Link) acceptLocked(n int) error {
 	return nil
 }
 
-// enqueue writes one line that is no call.
-func (l *Link) enqueue(line []byte) error {
+// enqueue writes one line that is no call; id is that of the call or request it
+// is about, 0 if none.
+func (l *Link) enqueue(kind frameKind, id uint64, line []byte) error {
 	l.out.Lock()
 	defer l.out.Unlock()
 	if err := l.acceptLocked(len(line)); err != nil {
 		return err
 	}
+	l.noteSentLocked(kind, id, len(line), time.Time{})
 	l.writeLocked(line, false)
 	return nil
 }
@@ -64,7 +66,7 @@ func (l *Link) writeLocked(line []byte, more bool) {
 		l.out.wide = true
 		l.cfg.Sink.Widen()
 	}
-	if l.out.buf == nil && !l.out.flushing && len(line) > corkLine {
+	if l.out.buf == nil && l.out.flushing == nil && len(line) > corkLine {
 		line = l.tryLocked(line)
 		if len(line) == 0 {
 			l.taken.Store(l.out.queued)
@@ -78,7 +80,7 @@ func (l *Link) writeLocked(line []byte, more bool) {
 	}
 	*l.out.buf = append(*l.out.buf, line...)
 	l.taken.Store(l.out.queued)
-	if !l.out.flushing && (!more || len(line) > corkLine || len(*l.out.buf) > corkBytes) {
+	if l.out.flushing == nil && (!more || len(line) > corkLine || len(*l.out.buf) > corkBytes) {
 		l.uncorkLocked()
 	}
 }
@@ -105,8 +107,8 @@ func (l *Link) uncorkLocked() {
 		return
 	}
 	*buf = append((*buf)[:0], rest...)
-	l.out.flushing = true
-	go l.flush()
+	l.out.flushing = make(chan struct{})
+	go l.flush(l.out.flushing)
 }
 
 func recycle(buf *[]byte) {
@@ -130,12 +132,13 @@ func (l *Link) breakLocked(err error) {
 
 // flush writes everything that waits and ends; the goroutine lives only as
 // long as there are bytes.
-func (l *Link) flush() {
+func (l *Link) flush(over chan struct{}) {
+	defer close(over)
 	for {
 		l.out.Lock()
 		burst := l.out.buf
 		if burst == nil || l.out.closed {
-			l.out.flushing = false
+			l.out.flushing = nil
 			l.out.Unlock()
 			return
 		}
@@ -143,7 +146,7 @@ func (l *Link) flush() {
 		l.out.Unlock()
 		if err := l.writeBurst(*burst); err != nil {
 			l.out.Lock()
-			l.out.flushing = false
+			l.out.flushing = nil
 			if !l.out.closed {
 				l.breakLocked(err)
 			}
@@ -159,21 +162,58 @@ func (l *Link) writeBurst(burst []byte) error {
 	for len(burst) > 0 {
 		n, err := l.cfg.Sink.TryWrite(burst)
 		if n == 0 && err == nil {
-			l.cfg.Sink.SetWriteDeadline(time.Now().Add(l.cfg.StdinStall))
-			// In pieces, so that progress is seen before all is written.
-			n, err = l.cfg.Sink.Write(burst[:min(len(burst), 64<<10)])
-			// A deadline that stays would fail every write after it.
-			l.cfg.Sink.SetWriteDeadline(time.Time{})
+			n, err = l.waitAndWrite(burst)
 		}
-		l.out.Lock()
-		l.out.written += uint64(n)
-		l.out.Unlock()
+		if l.wrote(n) {
+			return backends.ErrClosed
+		}
 		burst = burst[n:]
 		if err != nil && !(n > 0 && errors.Is(err, os.ErrDeadlineExceeded)) {
 			return err
 		}
 	}
 	return nil
+}
+
+// waitAndWrite waits for room, unless the link was closed: endWrites moves the
+// deadline of a write that it finds under way, and one that is only about to
+// begin sees the link closed.
+func (l *Link) waitAndWrite(burst []byte) (n int, err error) {
+	l.cfg.Sink.SetWriteDeadline(time.Now().Add(l.cfg.StdinStall))
+	if !l.wrote(0) {
+		// In pieces, so that progress is seen before all is written.
+		n, err = l.cfg.Sink.Write(burst[:min(len(burst), 64<<10)])
+	}
+	// A deadline that stays would fail every write after it.
+	l.cfg.Sink.SetWriteDeadline(time.Time{})
+	return n, err
+}
+
+// wrote counts n bytes as written and tells whether the link is closed.
+func (l *Link) wrote(n int) (closed bool) {
+	l.out.Lock()
+	defer l.out.Unlock()
+	l.out.written += uint64(n)
+	return l.out.closed
+}
+
+// endWrites closes the outgoing side and returns the stream position after
+// everything that the instance may have read. A goroutine that has just written
+// has perhaps not said so yet: without waiting for it a call that the instance
+// carried out would count as never sent, and be sent again.
+func (l *Link) endWrites() (written uint64) {
+	l.out.Lock()
+	l.out.closed = true
+	l.out.buf = nil
+	flushing := l.out.flushing
+	l.out.Unlock()
+	if flushing != nil {
+		l.cfg.Sink.SetWriteDeadline(time.Unix(1, 0)) // long past
+		<-flushing
+	}
+	l.out.Lock()
+	defer l.out.Unlock()
+	return l.out.written
 }
 
 func itoa(id uint64) []byte { return strconv.AppendUint(nil, id, 10) }

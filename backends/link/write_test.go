@@ -100,6 +100,82 @@ func TestUnsentCallsAreReportedUnsent(t *testing.T) {
 	})
 }
 
+// lateSink is a Sink whose writer is not scheduled again at once after its
+// bytes have gone out.
+type lateSink struct {
+	*drain
+	gone  chan struct{} // delivers when the bytes of a late write have gone out
+	again chan struct{} // closed when the writer may go on
+}
+
+func (s *lateSink) TryWrite(p []byte) (int, error) {
+	n, err := s.drain.TryWrite(p)
+	if n > 0 && s.gone != nil {
+		s.gone <- struct{}{}
+		<-s.again
+	}
+	return n, err
+}
+
+// A child that read a call and died while the writer was not yet back from its
+// write once made the call count as unsent, and so be carried out twice.
+func TestCallIsSentThoughTheWriterHasNotSaidSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		late := &lateSink{}
+		r := newRig(t, 0, func(c *Config) {
+			late.drain = c.Sink.(*drain)
+			c.Sink = late
+		})
+		first := r.mustSend(t, call("first")) // no room: left to the flushing goroutine
+		synctest.Wait()
+		c := r.mustSend(t, call("second"))
+		late.gone, late.again = make(chan struct{}), make(chan struct{})
+		r.sink.allow(-1, nil)
+		<-late.gone
+		closed := make(chan struct{})
+		go func() {
+			defer close(closed)
+			r.Close(backends.Exit{Code: -1, Signal: "SIGKILL"})
+		}()
+		synctest.Wait()
+		select {
+		case <-closed:
+			t.Error("Close did not wait for the bytes that are on their way")
+		default:
+		}
+		close(late.again)
+		<-closed
+		var crash *backends.CrashError
+		if <-c.Done(); !errors.As(c.Err, &crash) || !crash.Sent {
+			t.Errorf("got %v, want a call that counts as sent", c.Err)
+		}
+		if got := r.sink.text(); got != string(first.Line)+string(c.Line) {
+			t.Errorf("the instance got %q", got)
+		}
+		late.gone = nil
+	})
+}
+
+func TestCloseInterruptsAWriteThatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 0)
+		c := r.mustSend(t, call("x"))
+		synctest.Wait()
+		begin := time.Now()
+		r.Close(backends.Exit{Code: 1})
+		if d := time.Since(begin); d != 0 {
+			t.Errorf("Close waited %v for a full stdin", d)
+		}
+		var crash *backends.CrashError
+		if <-c.Done(); !errors.As(c.Err, &crash) || crash.Sent {
+			t.Errorf("got %v, want a call that was not sent", c.Err)
+		}
+		if len(r.fails) > 0 {
+			t.Errorf("the end was reported as a fault: %v", <-r.fails)
+		}
+	})
+}
+
 // A deadline left behind by a wait once failed the first write after it, and
 // the call hung.
 func TestWritesGoOnAfterAWaitForRoom(t *testing.T) {

@@ -143,8 +143,8 @@ func (in *instance) watch(w *waiter) {
 	status.Asked, status.Err = in.asked, in.reason
 	in.mu.Unlock()
 	in.group.Explain(&status)
+	status.Traffic = in.link.Close(status)
 	in.exit = status
-	in.link.Close(status)
 	in.pipes.closeParent()
 	in.group.Close()
 	close(in.done)
