@@ -24,6 +24,7 @@ type cell struct {
 	mail       mailbox
 	leaving    atomic.Bool // no new calls: the server is being deleted
 	view       atomic.Pointer[supervisor.View]
+	groups     atomic.Pointer[[]*group] // that have the server as a member; nil: none
 	counters   supervisor.Counters
 	log        backends.LogRing
 	awaitsSlot atomic.Bool  // calls wait for one in flight to end
@@ -55,6 +56,7 @@ type cell struct {
 	relist     bool // and another is wanted
 	listedAt   time.Time
 
+	watched               watched
 	lastError             string
 	totalFailures         uint64
 	lastSuccess, lastFail time.Time
@@ -80,7 +82,8 @@ func (c *cell) publish() {
 	m := &c.machine
 	v := &supervisor.View{
 		Spec: c.spec, State: m.State, Phase: m.Phase, Epoch: m.Epoch,
-		Failures: m.Failures, TotalFailures: c.totalFailures,
+		Condition: supervisor.ConditionOf(*m, c.watched.condition),
+		Failures:  m.Failures, TotalFailures: c.totalFailures,
 		NextRetryAt: m.NextRetryAt, ReadySince: m.ReadySince,
 		Restarts: m.BudgetUsed(time.Now()), LastError: c.lastError,
 		LastSuccessAt: c.lastSuccess, LastFailureAt: c.lastFail,
@@ -95,6 +98,7 @@ func (c *cell) publish() {
 		v.PID = c.instance.PID()
 	}
 	c.view.Store(v)
+	c.tellGroups(v)
 	c.sys.changes.Add(1)
 }
 

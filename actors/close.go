@@ -86,7 +86,7 @@ func (s *System) awaitCallers() {
 func (s *System) abandon() error {
 	s.kill()
 	s.die()
-	s.stopActors(s.registry, s.servers, s.starts)
+	s.stopActors(s.registry, s.groups, s.servers, s.starts)
 	s.flushTimer.Stop()
 	reply := make(chan error, 1)
 	s.tell(s.eventlog, flushAll{reply})

@@ -30,15 +30,18 @@ func (r Ref) View() *supervisor.View { return r.cell.view.Load() }
 // released afterwards, except after supervisor.ErrInternal: then it may still
 // belong to the runtime and must be forgotten.
 func (r Ref) Do(c *backends.Call, timeout time.Duration) error {
-	cl := r.cell
-	cl.active.Add(1) // before deliver looks whether the server takes calls
-	defer cl.active.Add(-1)
-	began := time.Now()
+	r.cell.active.Add(1) // before deliver looks whether the server takes calls
+	defer r.cell.active.Add(-1)
+	return r.cell.do(c, time.Now(), timeout, maxResends)
+}
+
+// do makes a call that is counted as active and began just now.
+func (cl *cell) do(c *backends.Call, began time.Time, timeout time.Duration, resends int) error {
 	cl.counters.LastUsed.Store(began.UnixNano())
 	cl.counters.Calls.Add(1)
 	requestBytes := len(c.Line)
 	c.Deadline = began.Add(timeout)
-	err := cl.deliver(c)
+	err := cl.deliver(c, resends)
 	if errors.Is(err, backends.ErrDeadline) {
 		err = fmt.Errorf("%w: server %q did not answer within %s", supervisor.ErrCallTimeout, cl.id, timeout)
 	}
@@ -59,9 +62,9 @@ func (r Ref) Cancel(id uint64, cause error) {
 }
 
 // deliver hands the call over until it was answered or written to an
-// instance that failed it.
-func (c *cell) deliver(call *backends.Call) error {
-	for resends := 0; ; resends++ {
+// instance that failed it, at most resends times after the first.
+func (c *cell) deliver(call *backends.Call, resends int) error {
+	for sends := 0; ; sends++ {
 		switch {
 		case c.sys.closing.Load():
 			return supervisor.ErrClosing
@@ -71,7 +74,7 @@ func (c *cell) deliver(call *backends.Call) error {
 		c.mail.call(call)
 		<-call.Done()
 		var crash *backends.CrashError
-		if call.Err == nil || resends >= maxResends || !errors.As(call.Err, &crash) || crash.Sent {
+		if call.Err == nil || sends >= resends || !errors.As(call.Err, &crash) || crash.Sent {
 			return call.Err
 		}
 	}
@@ -108,6 +111,10 @@ func ErrorType(err error) string {
 	case errors.Is(err, supervisor.ErrCallTimeout):
 		return "ToolTimeoutError"
 	case errors.Is(err, supervisor.ErrServerNotFound):
+		return "McpServerNotFoundError"
+	case errors.Is(err, supervisor.ErrGroupUnavailable):
+		return "NoAvailableMemberError"
+	case errors.Is(err, supervisor.ErrGroupNotFound):
 		return "McpServerNotFoundError"
 	case errors.Is(err, backends.ErrCrashed):
 		return "McpServerCrashedError"

@@ -120,6 +120,7 @@ func (c *cell) onProbe(m probeAnswered) {
 	if m.err != nil {
 		check.Error = m.err.Error()
 	}
+	c.tellChecked(check.OK)
 	checks := append([]supervisor.Check(nil), c.checks...)
 	if len(checks) >= supervisor.MaxChecks {
 		checks = checks[1:]

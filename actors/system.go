@@ -36,6 +36,8 @@ type Options struct {
 	// Specs are the servers of the configuration file; they win over servers
 	// made by API with the same id.
 	Specs []supervisor.ServerSpec
+	// Groups are those of the configuration file; their members are in Specs.
+	Groups []supervisor.GroupSpec
 }
 
 // System is the running supervision tree. Its methods are safe for concurrent
@@ -47,7 +49,7 @@ type System struct {
 	callBuffer *persistence.CallBuffer
 	flushTimer *time.Timer
 
-	eventlog, registry, starts, servers *actor.PID
+	eventlog, registry, starts, servers, groups *actor.PID
 
 	fleet    atomic.Pointer[fleet]
 	version  atomic.Uint64 // of the fleet: servers and tools
@@ -67,8 +69,10 @@ type System struct {
 
 // fleet is the registry's snapshot for readers; it is immutable.
 type fleet struct {
-	byID  map[string]*cell
-	order []*cell
+	byID       map[string]*cell
+	order      []*cell
+	groups     map[string]*group
+	groupOrder []*group
 }
 
 // New restores the servers of the store, registers those of the
@@ -88,13 +92,22 @@ func New(opts Options) (*System, error) {
 	if err != nil {
 		return nil, err
 	}
+	groups, err := s.restoreGroups(restored)
+	if err != nil {
+		return nil, err
+	}
 	s.engine = newEngine(opts.Logger, s.actorFailed)
 	s.spawnTree()
 	s.flushTimer = time.AfterFunc(time.Hour, func() { s.tell(s.eventlog, flushCalls{}) })
 	s.flushTimer.Stop()
 	reply := make(chan error, 1)
 	s.tell(s.registry, loadServers{restored, reply})
-	if err := <-reply; err != nil {
+	err = <-reply
+	if err == nil {
+		s.tell(s.registry, loadGroups{groups, reply})
+		err = <-reply
+	}
+	if err != nil {
 		s.closing.Store(true)
 		s.abandon()
 		close(s.closed)
@@ -110,6 +123,7 @@ func (s *System) spawnTree() {
 	s.eventlog = s.engine.spawnTop("eventlog", log)
 	s.starts = s.engine.spawnTop("starts", st)
 	s.servers = s.engine.spawnTop("servers", &nursery{s})
+	s.groups = s.engine.spawnTop("groups", &groupNursery{s})
 	s.registry = s.engine.spawnTop("registry", reg)
 }
 

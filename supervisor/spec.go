@@ -15,6 +15,8 @@ const (
 	ModeDocker     Mode = "docker"
 	ModeRemote     Mode = "remote"
 	ModeInProcess  Mode = "inprocess"
+	// ModeGroup is no server's: the views of groups carry it.
+	ModeGroup Mode = "group"
 )
 
 // Provenance says who owns a spec: a reload touches only what the
