@@ -24,6 +24,10 @@ const (
 	PermServersWrite     Permission = "mcp_servers:write"
 	PermServersLifecycle Permission = "mcp_servers:lifecycle"
 	PermToolInvoke       Permission = "tool:invoke"
+	PermGroupRead        Permission = "group:read"
+	PermGroupCreate      Permission = "group:create"
+	PermGroupUpdate      Permission = "group:update"
+	PermGroupDelete      Permission = "group:delete"
 )
 
 // Refusals that Options.Authorize may answer with.
@@ -50,6 +54,8 @@ func routes() []route {
 		server           = servers + "/{id}"
 		read, write      = PermServersRead, PermServersWrite
 		lifecycle, world = PermServersLifecycle, PermPublic
+		groups           = "/api/groups"
+		group            = groups + "/{id}"
 	)
 	return []route{
 		{get, servers, read, (*API).listServers},
@@ -65,6 +71,15 @@ func routes() []route {
 		{post, server + "/tools/{tool}/call", PermToolInvoke, (*API).callTool},
 		{get, server + "/health", read, (*API).serverHealth},
 		{get, server + "/logs", read, (*API).serverLogs},
+
+		{get, groups, PermGroupRead, (*API).listGroups},
+		{post, groups, PermGroupCreate, (*API).createGroup},
+		{get, group, PermGroupRead, (*API).getGroup},
+		{put, group, PermGroupUpdate, (*API).updateGroup},
+		{remove, group, PermGroupDelete, (*API).deleteGroup},
+		{post, group + "/rebalance", PermGroupUpdate, (*API).rebalanceGroup},
+		{post, group + "/members", PermGroupUpdate, (*API).addMember},
+		{remove, group + "/members/{member_id}", PermGroupUpdate, (*API).removeMember},
 
 		{get, "/api/system", PermAuthenticated, (*API).system},
 		{get, "/api/system/me", PermAuthenticated, (*API).me},
