@@ -87,7 +87,7 @@ func (g *group) pickNext(c *backends.Call, now time.Time, except []string, last 
 
 func (p *pool) choose(g *group, c *backends.Call, now time.Time, except []string, last error) (*seat, bool, error) {
 	i, probe := p.balancer.Select(supervisor.Pick{
-		Now: now, Random: rand.Uint64(), Session: c.Session, InFlight: p.inFlight, Except: except,
+		Now: now, Random: rand.Uint64, Session: c.Session, InFlight: p.inFlight, Except: except,
 	})
 	if i < 0 {
 		p.refused++

@@ -37,7 +37,7 @@ type seat struct {
 // Pick says for whom a member is picked. Only what the spec asks for is used.
 type Pick struct {
 	Now       time.Time
-	Random    uint64 // fresh, uniform
+	Random    func() uint64 // uniform
 	Session   uint64 // 0: none
 	Principal string // empty: not known
 	// InFlight tells how many calls the member at an index of the spec has.
@@ -199,7 +199,7 @@ func (b *Balancer) weighted(p *Pick, canary int) int {
 			total += b.effective(&b.seats[i], p)
 		}
 	}
-	left := int(unit(p.Random) * float64(total))
+	left := int(unit(p.Random()) * float64(total))
 	for _, i := range b.from {
 		if !b.open(i, canary, p) {
 			continue

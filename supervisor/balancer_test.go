@@ -33,7 +33,7 @@ func selects(b *Balancer, n int, p Pick) (order string, counts map[int]int) {
 	counts = map[int]int{}
 	var names strings.Builder
 	for range n {
-		p.Random = rand.Uint64()
+		p.Random = rand.Uint64
 		i, _ := b.Select(p)
 		counts[i]++
 		fmt.Fprint(&names, i)
@@ -86,7 +86,7 @@ func TestRandomPickFollowsTheWeights(t *testing.T) {
 	counts := make([]float64, len(weights))
 	const n = 200_000
 	for range n {
-		i, _ := b.Select(Pick{Random: random.Uint64()})
+		i, _ := b.Select(Pick{Random: random.Uint64})
 		counts[i]++
 	}
 	chi := 0.0
@@ -249,7 +249,7 @@ func TestRetryBudgetHoldsTheShare(t *testing.T) {
 func TestSelectAllocatesNothing(t *testing.T) {
 	for _, strategy := range []Strategy{RoundRobin, WeightedRoundRobin, LeastConnections, RandomPick, ByPriority} {
 		b := groupOf([]int{1, 2, 3}, by(strategy), func(s *GroupSpec) { s.Canary = &Canary{"m2", 10} }).Balance(nil)
-		p := Pick{Now: groupNow, InFlight: noLoad, Principal: "bob", Except: []string{"m0"}}
+		p := Pick{Now: groupNow, Random: rand.Uint64, InFlight: noLoad, Principal: "bob", Except: []string{"m0"}}
 		if n := testing.AllocsPerRun(200, func() { b.Select(p) }); n != 0 {
 			t.Errorf("%s: %v allocations", strategy, n)
 		}
@@ -262,7 +262,7 @@ func BenchmarkSelect(b *testing.B) {
 			balancer := groupOf([]int{1, 2, 3}, by(strategy)).Balance(nil)
 			b.ReportAllocs()
 			for b.Loop() {
-				balancer.Select(Pick{Now: groupNow, InFlight: noLoad})
+				balancer.Select(Pick{Now: groupNow, Random: rand.Uint64, InFlight: noLoad})
 			}
 		})
 	}

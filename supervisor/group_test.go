@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -300,7 +299,7 @@ func FuzzGroup(f *testing.F) {
 			}
 			b = g.Balance(b)
 			for range 5 {
-				i, probe := b.Select(Pick{Now: now, Random: binary.LittleEndian.Uint64(append(data, 1, 2, 3, 4, 5, 6, 7, 8)), InFlight: noLoad, Session: uint64(x)})
+				i, probe := b.Select(Pick{Now: now, Random: func() uint64 { return mix(uint64(x)) }, InFlight: noLoad, Session: uint64(x)})
 				checkPick(t, g, i, probe)
 			}
 		}
