@@ -35,6 +35,7 @@ type group struct {
 
 	machine supervisor.Group // the actor's own, as are the following
 	seats   []*seat
+	former  []*seat
 	timer   *time.Timer
 }
 
@@ -42,6 +43,7 @@ type group struct {
 type groupNow struct {
 	machine supervisor.Group
 	seats   []*seat
+	former  []*seat // removed while they had calls, which may yet be cancelled
 }
 
 // seat is one member as the calls of a group meet it.
@@ -112,7 +114,9 @@ func (g *group) receive(ctx actor.Context) {
 	case applyGroup:
 		g.apply(m)
 	case memberChanged:
-		g.step(supervisor.MemberChanged{ID: m.member, Condition: m.condition})
+		if !g.sys.closing.Load() { // all members are being stopped, which says nothing of them
+			g.step(supervisor.MemberChanged{ID: m.member, Condition: m.condition})
+		}
 	case memberReported:
 		g.step(supervisor.MemberReported{ID: m.member, OK: m.ok})
 	case probeReturned:
@@ -185,7 +189,7 @@ func (g *group) publish() {
 	for i, s := range g.seats {
 		s.wants.Store(g.machine.Wants(i))
 	}
-	g.now.Store(&groupNow{g.machine, g.seats})
+	g.now.Store(&groupNow{g.machine, g.seats, g.former})
 	g.sys.changes.Add(1)
 	if g.timer != nil {
 		g.timer.Stop()
@@ -206,7 +210,13 @@ func (g *group) apply(m applyGroup) {
 			seats[i] = &seat{cell: c}
 		}
 	}
-	g.seats = seats
+	var former []*seat
+	for _, s := range append(slices.Clone(g.former), g.seats...) {
+		if s.cell.active.Load() > 0 && !slices.Contains(seats, s) && !slices.Contains(former, s) {
+			former = append(former, s)
+		}
+	}
+	g.seats, g.former = seats, former
 	g.step(supervisor.GroupSpecChanged{Spec: m.spec, Known: known})
 	g.sys.fleetChanged()
 	answer(m.reply, nil)
@@ -214,9 +224,9 @@ func (g *group) apply(m applyGroup) {
 
 // lookAgain takes up what a panic may have lost: the servers know how they are.
 func (g *group) lookAgain() {
-	for i, s := range g.seats {
-		if is := s.cell.view.Load().Condition; is != g.machine.Members[i].Condition {
-			g.step(supervisor.MemberChanged{ID: s.cell.id, Condition: is})
+	for _, m := range g.machine.Members {
+		if s := g.seat(m.ID); s != nil && s.cell.view.Load().Condition != m.Condition {
+			g.step(supervisor.MemberChanged{ID: m.ID, Condition: s.cell.view.Load().Condition})
 		}
 	}
 }

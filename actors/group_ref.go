@@ -53,7 +53,11 @@ func (r GroupRef) Do(c *backends.Call, timeout time.Duration) error {
 // Cancel ends the call with this id at whichever member has it: its Do returns
 // cause.
 func (r GroupRef) Cancel(id uint64, cause error) {
-	for _, s := range r.group.now.Load().seats {
+	now := r.group.now.Load()
+	for _, s := range now.seats {
+		Ref{s.cell}.Cancel(id, cause)
+	}
+	for _, s := range now.former {
 		Ref{s.cell}.Cancel(id, cause)
 	}
 }

@@ -386,6 +386,14 @@ func TestCancelReachesTheMember(t *testing.T) {
 		ref, _ := s.GroupRef([]byte("pool"))
 		ref.Cancel(p.call.ID, context.Canceled)
 		wantErr(t, p.wait(), context.Canceled)
+		p = s.beginGroup(callOf{tool: "sleep", args: `{"ms":60000}`})
+		synctest.Wait()
+		wantNil(t, s.RemoveMember(context.Background(), "pool", "s1")) // it was s1's turn
+		if s.view("s1").Counters.Calls.Load() != 1 || p.isDone() {
+			t.Fatal("the member that was removed has no call")
+		}
+		ref.Cancel(p.call.ID, context.Canceled)
+		wantErr(t, p.wait(), context.Canceled)
 	})
 }
 

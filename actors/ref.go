@@ -112,10 +112,6 @@ func ErrorType(err error) string {
 		return "ToolTimeoutError"
 	case errors.Is(err, supervisor.ErrServerNotFound):
 		return "McpServerNotFoundError"
-	case errors.Is(err, supervisor.ErrGroupUnavailable):
-		return "NoAvailableMemberError"
-	case errors.Is(err, supervisor.ErrGroupNotFound):
-		return "McpServerNotFoundError"
 	case errors.Is(err, backends.ErrCrashed):
 		return "McpServerCrashedError"
 	case errors.Is(err, supervisor.ErrStartFailed):

@@ -36,7 +36,7 @@ func (f *Front) hangarTools() map[string]hangarTool {
 			handle: f.hangarList,
 		},
 		{name: "hangar_start", description: "Start a server, or all members of a group; returns when it is ready.", schema: serverArgSchema, handle: f.hangarStart},
-		{name: "hangar_stop", description: "Stop a server, or all members of a group; the next call starts a stopped server again.", schema: serverArgSchema, handle: f.hangarStop},
+		{name: "hangar_stop", description: "Stop a server, which the next call starts again, or all members of a group, which stay out of rotation until they are started.", schema: serverArgSchema, handle: f.hangarStop},
 		{
 			name: "hangar_status", description: "Show the fleet at a glance.", readOnly: true,
 			schema: `{"type":"object","properties":{},"additionalProperties":false}`, handle: f.hangarStatus,

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/aabb9013/hangar/backends"
 	"github.com/aabb9013/hangar/supervisor"
 )
 
@@ -152,5 +154,27 @@ func TestToolsOfAGroupAreListedOnceAndCalled(t *testing.T) {
 	answer = string(f.ask(t, local(), callBody("1", "pool__none", `{}`)))
 	if !strings.Contains(answer, "unknown tool") {
 		t.Errorf("%s", answer)
+	}
+}
+
+// A group's refusal wraps what the last member answered, and is told first.
+func TestUnavailableGroupIsToldAsSuch(t *testing.T) {
+	for _, last := range []error{nil, supervisor.ErrServerNotFound, &supervisor.CannotStartError{Server: "math"}, supervisor.ErrOverloaded} {
+		rt := groupFleet()
+		refusal := &supervisor.GroupUnavailableError{Group: "pool", Members: 2, Circuit: supervisor.CircuitOpen, Last: last}
+		rt.do = func(*backends.Call, time.Duration) error { return refusal }
+		r := send(t, testAPI(rt), request{method: "POST", path: "/api/mcp_servers/pool/tools/add/call"})
+		wantError(t, r, 503, "NoAvailableMemberError", "group_unavailable")
+		if r.header.Get("Retry-After") == "" {
+			t.Error("no Retry-After")
+		}
+		f := frontOf(rt)
+		if answer := string(f.ask(t, local(), callBody("1", "pool__add", `{}`))); !strings.Contains(answer, "-32014") || !strings.Contains(answer, "group_unavailable") {
+			t.Errorf("%v at /mcp: %s", last, answer)
+		}
+		body, _ := own(t, f, "hangar_call", `{"calls":[{"mcp_server":"pool","tool":"add","arguments":{}}]}`)
+		if !strings.Contains(string(body), "NoAvailableMemberError") {
+			t.Errorf("%v in a batch: %s", last, body)
+		}
 	}
 }

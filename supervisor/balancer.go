@@ -38,8 +38,8 @@ type seat struct {
 type Pick struct {
 	Now       time.Time
 	Random    func() uint64 // uniform
-	Session   uint64 // 0: none
-	Principal string // empty: not known
+	Session   uint64        // 0: none
+	Principal string        // empty: not known
 	// InFlight tells how many calls the member at an index of the spec has.
 	InFlight func(index int) int
 	// Except are members that must not be picked: they were tried for this
