@@ -4,6 +4,7 @@
 //	root ─┬─ eventlog          the only writer of the store; first up, last down
 //	      ├─ registry          creates, updates, deletes; owns id → actor
 //	      ├─ starts            start admission: a few at once, waiting calls first
+//	      ├─ groups ── group×M   who is in rotation; owns no server
 //	      └─ servers ─ server×N  the machine, the waiting calls; owns one instance
 //
 // # Rules
@@ -19,6 +20,10 @@
 // admits it and hands it to the instance; the instance's reader finishes it;
 // Do, which waited on the call's own channel, records it for the log. The
 // answer does not pass through the actor.
+//
+// GroupRef.Do picks a member first, on the caller's goroutine, from what the
+// group's actor published; the actor hears only of outcomes that change
+// something.
 //
 // # One crash
 //
