@@ -457,3 +457,28 @@ func TestGroupEventsHaveTheirFields(t *testing.T) {
 		}
 	})
 }
+
+// TestServerDeletedWhileItsGroupIsMade: both changes are under way at once.
+func TestServerDeletedWhileItsGroupIsMade(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newTestSystem(t, nil, specs(2)...)
+		ctx := context.Background()
+		done := make(chan error, 2)
+		go func() { done <- s.CreateGroup(ctx, groupSpec([]string{"s0", "s1"})) }()
+		go func() { done <- s.Delete(ctx, "s0") }()
+		for range 2 {
+			if err := <-done; err != nil && !errors.Is(err, supervisor.ErrServerNotFound) {
+				t.Error(err)
+			}
+		}
+		synctest.Wait()
+		v, ok := s.GroupView("pool")
+		if !ok {
+			return // the deletion came first
+		}
+		if len(v.Members) != 1 || v.Members[0].ID != "s1" {
+			t.Errorf("members %+v", v.Members)
+		}
+		wantErr(t, s.AddMember(ctx, "pool", supervisor.GroupMember{ID: "s1"}), supervisor.ErrInvalidSpec)
+	})
+}

@@ -146,6 +146,11 @@ func (r *registry) createGroup(m createGroup) {
 				answer(m.reply, err)
 			}
 			r.free(id)
+			for _, c := range cells { // a server may have been deleted meanwhile
+				if err == nil && r.sys.fleet.Load().byID[c.id] != c {
+					r.onChange(changeGroup{id, removed(c.id), make(chan error, 1)})
+				}
+			}
 		}})
 	})
 }
