@@ -10,7 +10,8 @@
 //
 // The words used everywhere: a server is the logical thing with an id; an
 // instance is one running copy of it; its epoch is the number of the start
-// attempt that made it; a backend is how it runs; a call is one tools/call.
+// attempt that made it; a backend is how it runs; a call is one tools/call; a
+// group is several servers, its members, that serve the same tools behind one id.
 //
 // Reading order: this package wires everything; actors is the supervision
 // tree; supervisor decides, purely; backends run instances; httpapi is the

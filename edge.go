@@ -19,6 +19,7 @@ type edge struct{ rt *Runtime }
 var (
 	_ httpapi.Runtime = edge{}
 	_ httpapi.Target  = actors.Ref{}
+	_ httpapi.Target  = actors.GroupRef{}
 )
 
 func (e edge) Views() []*supervisor.View                         { return e.rt.sys.Views() }
@@ -26,8 +27,14 @@ func (e edge) View(id string) (*supervisor.View, bool)           { return e.rt.s
 func (e edge) FleetVersion() uint64                              { return e.rt.sys.FleetVersion() }
 func (e edge) Logs(id string, n int) ([]backends.LogLine, error) { return e.rt.sys.Logs(id, n) }
 
-func (e edge) Target(id []byte) httpapi.Target {
-	if ref, ok := e.rt.sys.Ref(id); ok {
+func (e edge) Target(id []byte) httpapi.Target { return targetOf(e.rt.sys, id) }
+
+// targetOf finds the server or the group with an id; nil if there is none.
+func targetOf(sys *actors.System, id []byte) httpapi.Target {
+	if ref, ok := sys.Ref(id); ok {
+		return ref
+	}
+	if ref, ok := sys.GroupRef(id); ok {
 		return ref
 	}
 	return nil

@@ -136,3 +136,44 @@ func ExampleRuntime_Serve() {
 	// 200 {"mcp_servers":[]}
 	// <nil>
 }
+
+// A group shares its calls among servers that serve the same tools.
+func ExampleGroups() {
+	ctx := context.Background()
+	rt, end := started()
+	defer end()
+	command, env := testserver.Command()
+	for _, id := range []string{"stub-1", "stub-2", "stub-3"} {
+		if err := rt.Servers().Create(ctx, hangar.ServerSpec{ID: id, Command: command, Env: env}); err != nil {
+			log.Fatal(err)
+		}
+		if _, err := rt.Servers().Start(ctx, id); err != nil {
+			log.Fatal(err)
+		}
+	}
+	err := rt.Groups().Create(ctx, hangar.GroupSpec{
+		ID: "stubs", Strategy: "weighted_round_robin",
+		Members: []hangar.GroupMember{{ID: "stub-1"}, {ID: "stub-2"}, {ID: "stub-3", Weight: 2}},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for range 8 {
+		if _, err := rt.Call(ctx, "stubs", "echo", map[string]any{"text": "hello"}); err != nil {
+			log.Fatal(err)
+		}
+	}
+	pool, err := rt.Groups().Get("stubs")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(pool.State, pool.Circuit, pool.Healthy, "of", len(pool.Members))
+	for _, v := range rt.Servers().List() {
+		fmt.Println(v.Spec.ID, v.Counters.Calls.Load())
+	}
+	// Output:
+	// healthy closed 3 of 3
+	// stub-1 2
+	// stub-2 2
+	// stub-3 4
+}

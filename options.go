@@ -27,6 +27,12 @@ type (
 	Patch = supervisor.Patch
 	// Dossier tells why an instance ended without anybody wanting it.
 	Dossier = supervisor.Dossier
+	// GroupSpec is the wanted configuration of one group, GroupMember one of
+	// its members, GroupPatch a change, GroupView what can be seen of it.
+	GroupSpec   = supervisor.GroupSpec
+	GroupMember = supervisor.GroupMember
+	GroupPatch  = supervisor.GroupPatch
+	GroupView   = supervisor.GroupView
 	// Handler serves the HTTP edge with fasthttp.
 	Handler = httpapi.Handler
 )
@@ -44,6 +50,10 @@ var (
 	ErrReadOnly       = supervisor.ErrReadOnly
 	ErrNotBuilt       = supervisor.ErrNotBuilt
 	ErrClosing        = supervisor.ErrClosing
+	ErrGroupNotFound  = supervisor.ErrGroupNotFound
+	ErrGroupExists    = supervisor.ErrGroupExists
+	// ErrGroupUnavailable: no member of a group could take the call.
+	ErrGroupUnavailable = supervisor.ErrGroupUnavailable
 	// These say why a data directory cannot be used. ErrLocked names the
 	// process that has it.
 	ErrLocked     = persistence.ErrLocked

@@ -143,6 +143,7 @@ func (rt *Runtime) Start(ctx context.Context) error {
 		RunID:             rt.runID,
 		Client:            client,
 		Specs:             rt.cfg.Servers,
+		Groups:            rt.cfg.GroupSpecs,
 	})
 	if err != nil {
 		backend.Close()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/aabb9013/hangar/actors"
 	"github.com/aabb9013/hangar/backends"
+	"github.com/aabb9013/hangar/httpapi"
 	"github.com/aabb9013/hangar/internal/jsonrpc"
 	"github.com/aabb9013/hangar/supervisor"
 )
@@ -147,12 +148,12 @@ type Result struct {
 // RPCError is a server's JSON-RPC error answer to a call.
 type RPCError = backends.RPCError
 
-// Call calls a tool of a server, starting the server if need be, and waits
-// for the answer until ctx ends, at most 60 s when it has no deadline. A call
+// Call calls a tool of a server, or of a member of a group, starting the server
+// if need be, and waits for the answer until ctx ends, at most 60 s when it has no deadline. A call
 // that is given up is cancelled at the server. args is marshalled to the
 // arguments, which must be a JSON object; nil stands for none. Errors:
 // ErrServerNotFound, ErrStartFailed, ErrCannotStart, ErrOverloaded,
-// ErrCallTimeout (also context.DeadlineExceeded if the deadline was of ctx),
+// ErrGroupUnavailable, ErrCallTimeout (also context.DeadlineExceeded if the deadline was of ctx),
 // the cause of ctx when it was cancelled, ErrClosing, *RPCError, or one that
 // tells of the server's crash and whether the call had been sent to it.
 func (rt *Runtime) Call(ctx context.Context, server, tool string, args any) (*Result, error) {
@@ -163,8 +164,8 @@ func (rt *Runtime) Call(ctx context.Context, server, tool string, args any) (*Re
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	ref, ok := sys.Ref([]byte(server))
-	if !ok {
+	target := targetOf(sys, []byte(server))
+	if target == nil {
 		return nil, fmt.Errorf("%w: %q", ErrServerNotFound, server)
 	}
 	body, err := argumentsOf(args)
@@ -173,7 +174,7 @@ func (rt *Runtime) Call(ctx context.Context, server, tool string, args any) (*Re
 	}
 	c := backends.NewCall()
 	c.SetToolCall(tool, body)
-	if err := do(ctx, ref, c); err != nil {
+	if err := do(ctx, target, c); err != nil {
 		if !errors.Is(err, supervisor.ErrInternal) {
 			c.Release()
 		}
@@ -207,22 +208,22 @@ func argumentsOf(args any) ([]byte, error) {
 }
 
 // do waits for the answer while ctx allows.
-func do(ctx context.Context, ref actors.Ref, c *backends.Call) error {
+func do(ctx context.Context, target httpapi.Target, c *backends.Call) error {
 	timeout := supervisor.DefaultCallTimeout
 	deadline, bounded := ctx.Deadline()
 	if bounded {
 		timeout = max(0, time.Until(deadline))
 	}
 	if ctx.Done() == nil {
-		return ref.Do(c, timeout)
+		return target.Do(c, timeout)
 	}
 	id := c.ID
 	stop := context.AfterFunc(ctx, func() {
 		if !errors.Is(ctx.Err(), context.DeadlineExceeded) { // the call has the same deadline
-			ref.Cancel(id, context.Cause(ctx))
+			target.Cancel(id, context.Cause(ctx))
 		}
 	})
-	err := ref.Do(c, timeout)
+	err := target.Do(c, timeout)
 	stop()
 	if bounded && errors.Is(err, ErrCallTimeout) {
 		return fmt.Errorf("%w: %w", err, context.DeadlineExceeded)

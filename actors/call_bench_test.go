@@ -67,7 +67,9 @@ func benchmarkedRef(tb testing.TB) (Ref, func()) {
 
 var benchLine = []byte(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{}}}` + "\n")
 
-func doOnce(ref Ref) error {
+func doOnce(ref interface {
+	Do(*backends.Call, time.Duration) error
+}) error {
 	c := backends.NewCall()
 	c.Tool = "echo"
 	c.Line = append(c.Line, benchLine...)
@@ -91,6 +93,51 @@ func BenchmarkCallThroughActor(b *testing.B) {
 
 func BenchmarkCallThroughActorParallel(b *testing.B) {
 	ref, end := benchmarkedRef(b)
+	defer end()
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if err := doOnce(ref); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// benchmarkedGroup is a group of three servers in front of the benchmark.
+func benchmarkedGroup(tb testing.TB) (GroupRef, func()) {
+	sys := realSystemOf(tb, instantBackend{}, spec("a"), spec("b"), spec("c"))
+	if err := sys.CreateGroup(context.Background(), groupSpec([]string{"a", "b", "c"})); err != nil {
+		tb.Fatal(err)
+	}
+	for _, id := range []string{"a", "b", "c"} {
+		if _, err := sys.Start(context.Background(), id); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	ref, _ := sys.GroupRef([]byte("pool"))
+	return ref, func() {
+		if err := sys.Close(context.Background()); err != nil {
+			tb.Error(err)
+		}
+	}
+}
+
+// BenchmarkCallThroughGroup is BenchmarkCallThroughActor with the pick of a
+// member before it.
+func BenchmarkCallThroughGroup(b *testing.B) {
+	ref, end := benchmarkedGroup(b)
+	defer end()
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := doOnce(ref); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkCallThroughGroupParallel(b *testing.B) {
+	ref, end := benchmarkedGroup(b)
 	defer end()
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {

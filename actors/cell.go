@@ -25,6 +25,7 @@ type cell struct {
 	mail       mailbox
 	leaving    atomic.Bool // no new calls: the server is being deleted
 	view       atomic.Pointer[supervisor.View]
+	groups     atomic.Pointer[[]*group] // that have the server as a member; nil: none
 	counters   supervisor.Counters
 	log        backends.LogRing
 	streams    backends.StreamCounters
@@ -68,6 +69,7 @@ type cell struct {
 	relist     bool // and another is wanted
 	listedAt   time.Time
 
+	watched               watched
 	lastError             string
 	totalFailures         uint64
 	lastSuccess, lastFail time.Time
@@ -98,7 +100,8 @@ func (c *cell) publish() {
 	m := &c.machine
 	v := &supervisor.View{
 		Spec: c.spec, State: m.State, Phase: m.Phase, Epoch: m.Epoch,
-		Failures: m.Failures, TotalFailures: c.totalFailures,
+		Condition: supervisor.ConditionOf(*m, c.watched.condition),
+		Failures:  m.Failures, TotalFailures: c.totalFailures,
 		NextRetryAt: m.NextRetryAt, ReadySince: m.ReadySince,
 		Restarts: m.BudgetUsed(time.Now()), LastError: c.lastError,
 		LastSuccessAt: c.lastSuccess, LastFailureAt: c.lastFail,
@@ -113,6 +116,7 @@ func (c *cell) publish() {
 		v.PID = c.instance.PID()
 	}
 	c.view.Store(v)
+	c.tellGroups(v)
 	c.sys.changes.Add(1)
 	c.keep()
 }

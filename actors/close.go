@@ -87,7 +87,7 @@ func (s *System) abandon() error {
 	s.kill()
 	s.keeper.close()
 	s.die()
-	s.stopActors(s.memory, s.registry, s.servers, s.starts)
+	s.stopActors(s.memory, s.registry, s.groups, s.servers, s.starts)
 	s.flushTimer.Stop()
 	reply := make(chan error, 1)
 	s.tell(s.eventlog, flushAll{reply})

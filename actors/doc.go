@@ -5,6 +5,7 @@
 //	      ├─ registry          creates, updates, deletes; owns id → actor
 //	      ├─ starts            start admission: a few at once, waiting calls first
 //	      ├─ memory            measures the servers; stops idle ones over the budget
+//	      ├─ groups ── group×M   who is in rotation; owns no server
 //	      └─ servers ─ server×N  the machine, the waiting calls; owns one instance
 //
 // # Rules
@@ -20,6 +21,10 @@
 // admits it and hands it to the instance; the instance's reader finishes it;
 // Do, which waited on the call's own channel, records it for the log. The
 // answer does not pass through the actor.
+//
+// GroupRef.Do picks a member first, on the caller's goroutine, from what the
+// group's actor published; the actor hears only of outcomes that change
+// something.
 //
 // # One crash
 //

@@ -20,6 +20,11 @@ func (s *System) record(e supervisor.Event) persistence.Event {
 	if e.Server != "" {
 		data["mcp_server_id"] = e.Server
 	}
+	stream := e.Server
+	if e.Group != "" {
+		stream = e.Group
+		data["group_id"] = e.Group
+	}
 	if e.Epoch != 0 {
 		data["epoch"] = e.Epoch
 	}
@@ -31,7 +36,7 @@ func (s *System) record(e supervisor.Event) persistence.Event {
 	if e.At.IsZero() {
 		e.At = time.Now()
 	}
-	return persistence.Event{Stream: e.Server, Kind: string(e.Kind), At: e.At, Data: body}
+	return persistence.Event{Stream: stream, Kind: string(e.Kind), At: e.At, Data: body}
 }
 
 // Emit sends an event about the node to the log.
@@ -40,14 +45,14 @@ func (s *System) Emit(e supervisor.Event) { s.emit(e) }
 // emit sends an event to the log, with the documents that belong to it, and
 // tells the operator.
 func (s *System) emit(e supervisor.Event, docs ...persistence.Doc) {
-	s.logger.Log(context.Background(), eventLevel(e.Kind), string(e.Kind), "server", e.Server, "epoch", e.Epoch, "data", e.Data)
+	s.logger.Log(context.Background(), eventLevel(e.Kind), string(e.Kind), "server", e.Server, "group", e.Group, "epoch", e.Epoch, "data", e.Data)
 	s.tell(s.eventlog, commit{batch: persistence.Batch{Docs: docs, Events: []persistence.Event{s.record(e)}}})
 }
 
 func eventLevel(kind supervisor.EventKind) slog.Level {
 	switch kind {
 	case supervisor.ServerCrashed, supervisor.ServerStartFailed, supervisor.ServerDegraded, supervisor.HealthCheckFailed,
-		supervisor.MemoryPressured:
+		supervisor.MemoryPressured, supervisor.GroupCircuitOpened:
 		return slog.LevelWarn
 	case supervisor.ServerGaveUp, supervisor.ActorRestarted:
 		return slog.LevelError

@@ -136,7 +136,9 @@ func (s *testSystem) begin(o callOf) *pending {
 	return begin(ref, o)
 }
 
-func begin(ref Ref, o callOf) *pending {
+func begin(ref interface {
+	Do(*backends.Call, time.Duration) error
+}, o callOf) *pending {
 	if o.args == "" {
 		o.args = "{}"
 	}

@@ -80,6 +80,7 @@ func (c *cell) onProbe(m probeAnswered) {
 	if m.err != nil {
 		check.Error = c.secrets().Excerpt(m.err.Error(), maxReason, false)
 	}
+	c.tellChecked(check.OK)
 	checks := append([]supervisor.Check(nil), c.checks...)
 	if len(checks) >= supervisor.MaxChecks {
 		checks = checks[1:]

@@ -30,15 +30,18 @@ func (r Ref) View() *supervisor.View { return r.cell.view.Load() }
 // released afterwards, except after supervisor.ErrInternal: then it may still
 // belong to the runtime and must be forgotten.
 func (r Ref) Do(c *backends.Call, timeout time.Duration) error {
-	cl := r.cell
-	cl.active.Add(1) // before deliver looks whether the server takes calls
-	defer cl.active.Add(-1)
-	began := time.Now()
+	r.cell.active.Add(1) // before deliver looks whether the server takes calls
+	defer r.cell.active.Add(-1)
+	return r.cell.do(c, time.Now(), timeout, maxResends)
+}
+
+// do makes a call that is counted as active and began just now.
+func (cl *cell) do(c *backends.Call, began time.Time, timeout time.Duration, resends int) error {
 	cl.counters.LastUsed.Store(began.UnixNano())
 	cl.counters.Calls.Add(1)
 	requestBytes := len(c.Line)
 	c.Began, c.Deadline = began, began.Add(timeout)
-	err := cl.deliver(c)
+	err := cl.deliver(c, resends)
 	if errors.Is(err, backends.ErrDeadline) {
 		err = fmt.Errorf("%w: server %q did not answer within %s", supervisor.ErrCallTimeout, cl.id, timeout)
 	}
@@ -59,15 +62,15 @@ func (r Ref) Cancel(id uint64, cause error) {
 }
 
 // deliver hands the call over until it was answered or written to an
-// instance that failed it.
-func (c *cell) deliver(call *backends.Call) error {
+// instance that failed it, at most resends times after the first.
+func (c *cell) deliver(call *backends.Call, resends int) error {
 	if limit := int64(c.sys.opts.MaxCalls); limit > 0 {
 		defer c.sys.inFlight.Add(-1)
 		if c.sys.inFlight.Add(1) > limit {
 			return fmt.Errorf("%w: %d calls are in flight on this node (limits.max_calls)", supervisor.ErrOverloaded, limit)
 		}
 	}
-	for resends := 0; ; resends++ {
+	for sends := 0; ; sends++ {
 		switch {
 		case c.sys.closing.Load():
 			return supervisor.ErrClosing
@@ -77,7 +80,7 @@ func (c *cell) deliver(call *backends.Call) error {
 		c.mail.call(call)
 		<-call.Done()
 		var crash *backends.CrashError
-		if call.Err == nil || resends >= maxResends || !errors.As(call.Err, &crash) || crash.Sent {
+		if call.Err == nil || sends >= resends || !errors.As(call.Err, &crash) || crash.Sent {
 			return call.Err
 		}
 	}

@@ -13,7 +13,7 @@ import (
 // MaxServers bounds the fleet of one node.
 const MaxServers = 10000
 
-// MaxChanges bounds the changes of one server that wait for the one under way;
+// MaxChanges bounds the changes of one server or group that wait for the one under way;
 // one more is refused with supervisor.ErrOverloaded.
 const MaxChanges = 100
 
@@ -35,7 +35,7 @@ func newRegistry(sys *System) *registry {
 	}
 }
 
-// change is a wish of the outside to change one server.
+// change is a wish to change one server or group.
 type change interface {
 	failable
 	of() string
@@ -76,6 +76,10 @@ func (r *registry) receive(ctx actor.Context) {
 		m.then(m.err)
 	case actorGone:
 		r.left(m.cell)
+	case loadGroups:
+		r.loadGroups(m)
+	case groupSpawned:
+		m.then(m.err)
 	}
 }
 
@@ -86,7 +90,7 @@ func (r *registry) onChange(m change) {
 	case !r.busy[id]:
 		r.begin(m)
 	case len(r.queued[id]) >= MaxChanges:
-		m.fail(fmt.Errorf("%w: %d changes of server %q wait", supervisor.ErrOverloaded, MaxChanges, id))
+		m.fail(fmt.Errorf("%w: %d changes of %q wait", supervisor.ErrOverloaded, MaxChanges, id))
 	default:
 		r.queued[id] = append(r.queued[id], m)
 	}
@@ -100,6 +104,12 @@ func (r *registry) begin(m change) {
 		r.update(m)
 	case deleteServer:
 		r.delete(m)
+	case createGroup:
+		r.createGroup(m)
+	case changeGroup:
+		r.changeGroup(m)
+	case deleteGroup:
+		r.deleteGroup(m)
 	}
 }
 
@@ -138,6 +148,8 @@ func (r *registry) panicked(msg any, err error) {
 		m.apply(err)
 	case serverSpawned:
 		m.then(err)
+	case groupSpawned:
+		m.then(err)
 	case actorGone:
 		r.left(m.cell)
 	}
@@ -146,11 +158,12 @@ func (r *registry) panicked(msg any, err error) {
 
 // publish makes a new snapshot for readers.
 func (r *registry) publish(order []*cell) {
-	next := &fleet{byID: make(map[string]*cell, len(order)), order: order}
+	next := *r.sys.fleet.Load()
+	next.byID, next.order = make(map[string]*cell, len(order)), order
 	for _, c := range order {
 		next.byID[c.id] = c
 	}
-	r.sys.fleet.Store(next)
+	r.sys.fleet.Store(&next)
 	r.sys.fleetChanged()
 }
 

@@ -29,6 +29,9 @@ func (r *registry) create(m createServer) {
 	case known.byID[id] != nil:
 		answer(m.reply, fmt.Errorf("%w: %q; choose another id or delete it first", supervisor.ErrServerExists, id))
 		return
+	case known.groups[id] != nil:
+		answer(m.reply, fmt.Errorf("%w: %q; servers and groups share their ids, choose another", supervisor.ErrGroupExists, id))
+		return
 	case len(known.order)+len(r.busy) >= MaxServers:
 		answer(m.reply, fmt.Errorf("%w: the node hosts %d servers, its limit", supervisor.ErrOverloaded, MaxServers))
 		return
@@ -120,6 +123,7 @@ func (r *registry) delete(m deleteServer) {
 			return
 		}
 		r.publish(r.others(c))
+		r.leaveGroups(c)
 		r.leaving[c] = func() {
 			answer(m.reply, nil)
 			r.free(m.id)

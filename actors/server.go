@@ -32,6 +32,8 @@ func (c *cell) handle(ctx actor.Context) {
 		c.onStartServer(m)
 	case stopServer:
 		c.onStopServer(m)
+	case wakeServer:
+		c.onWake()
 	case retireServer:
 		c.onRetire(m)
 	case changeSpec:

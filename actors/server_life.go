@@ -107,7 +107,9 @@ func (c *cell) onGivenUp(err error) {
 	v := *c.view.Load()
 	v.State, v.Phase = supervisor.Dead, supervisor.PhaseGaveUp
 	v.ReadySince, v.NextRetryAt = time.Time{}, time.Time{}
+	v.Condition = supervisor.ConditionFailed
 	c.view.Store(&v)
+	c.tellGroups(&v)
 }
 
 // goneError says why nobody answers for the server any more.

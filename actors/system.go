@@ -47,6 +47,8 @@ type Options struct {
 	// Specs are the servers of the configuration file; they win over servers
 	// made by API with the same id.
 	Specs []supervisor.ServerSpec
+	// Groups are those of the configuration file; their members are in Specs.
+	Groups []supervisor.GroupSpec
 }
 
 // System is the running supervision tree. Its methods are safe for concurrent
@@ -59,7 +61,7 @@ type System struct {
 	flushTimer *time.Timer
 	keeper     *keeper
 
-	eventlog, registry, starts, servers, memory *actor.PID
+	eventlog, registry, starts, servers, groups, memory *actor.PID
 
 	fleet    atomic.Pointer[fleet]
 	version  atomic.Uint64 // of the fleet: servers and tools
@@ -90,8 +92,10 @@ type System struct {
 
 // fleet is the registry's snapshot for readers; it is immutable.
 type fleet struct {
-	byID  map[string]*cell
-	order []*cell
+	byID       map[string]*cell
+	order      []*cell
+	groups     map[string]*group
+	groupOrder []*group
 }
 
 // New restores the servers of the store, registers those of the
@@ -116,6 +120,10 @@ func New(opts Options) (*System, error) {
 	if err != nil {
 		return nil, err
 	}
+	groups, err := s.restoreGroups(restored)
+	if err != nil {
+		return nil, err
+	}
 	s.engine = newEngine(opts.Logger, s.actorFailed)
 	s.spawnTree()
 	s.flushTimer = time.AfterFunc(time.Hour, func() { s.tell(s.eventlog, flushCalls{}) })
@@ -123,7 +131,12 @@ func New(opts Options) (*System, error) {
 	go s.keeper.run()
 	reply := make(chan error, 1)
 	s.tell(s.registry, loadServers{restored, orphans, reply})
-	if err := <-reply; err != nil {
+	err = <-reply
+	if err == nil {
+		s.tell(s.registry, loadGroups{groups, reply})
+		err = <-reply
+	}
+	if err != nil {
 		s.closing.Store(true)
 		s.abandon()
 		close(s.closed)
@@ -139,6 +152,7 @@ func (s *System) spawnTree() {
 	s.eventlog = s.engine.spawnTop("eventlog", log)
 	s.starts = s.engine.spawnTop("starts", st)
 	s.servers = s.engine.spawnTop("servers", &nursery{s})
+	s.groups = s.engine.spawnTop("groups", &groupNursery{s})
 	s.registry = s.engine.spawnTop("registry", reg)
 	s.memory = s.engine.spawnTop("memory", newMemory(s))
 }

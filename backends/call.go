@@ -88,6 +88,13 @@ func (c *Call) Release() {
 	calls.Put(c)
 }
 
+// Rewind makes a call that ended in an error ready to be handed over again.
+// Only the caller may do so, and only after Done delivered.
+func (c *Call) Rewind() {
+	c.Answer, c.Env, c.Err = c.Answer[:0], jsonrpc.Envelope{}, nil
+	c.sent.Store(false)
+}
+
 // Done delivers once, when the call was finished.
 func (c *Call) Done() <-chan struct{} { return c.done }
 

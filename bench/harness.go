@@ -73,7 +73,7 @@ func harness(ctx context.Context, args []string) error {
 func parsePlan(args []string) (*plan, *host, error) {
 	p, h := &plan{}, &host{tag: fmt.Sprintf("%d-%d", os.Getpid(), time.Now().UnixNano())}
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
-	systems := fs.String("systems", "pipes,echo,floor,hangar", "systems to measure; hangar needs -hangar")
+	systems := fs.String("systems", "pipes,echo,floor,hangar", "systems to measure; hangar and group (hangar with a group before every server) need -hangar")
 	servers := fs.String("servers", "1,100,500", "numbers of servers")
 	inFlight := fs.String("inflight", "1,16,64", "numbers of calls in flight")
 	payloads := fs.String("payload", "64,65536", "bytes of text in a call")
@@ -116,7 +116,7 @@ func parsePlan(args []string) (*plan, *host, error) {
 	}
 	for system := range strings.SplitSeq(*systems, ",") {
 		switch system {
-		case "hangar":
+		case "hangar", "group":
 			if h.hangar != "" {
 				p.systems = append(p.systems, system)
 			}

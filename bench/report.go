@@ -19,6 +19,8 @@ import (
 const (
 	goalRate = 0.85
 	goalCPU  = 1.25
+	// goalGroup is what a call through a group may cost more than one to a server, against hangar in the same run.
+	goalGroup = 1.10
 )
 
 // report gathers the figures of all rounds. It is what -json writes.
@@ -163,7 +165,7 @@ func (r *report) write(w io.Writer) {
 					key.System = system
 					fmt.Fprintf(w, " %s |", r.cell(key))
 				}
-				if byRate, byCPU, ok := r.ratios(key); ok {
+				if byRate, byCPU, ok := r.ratios(key, "hangar", "floor"); ok {
 					fmt.Fprintf(w, " %.2f | %.2f |\n", byRate, byCPU)
 				} else {
 					fmt.Fprintln(w, " – | – |")
@@ -171,6 +173,7 @@ func (r *report) write(w io.Writer) {
 			}
 		}
 	}
+	r.writeGroups(w)
 	if len(r.Storms) > 0 {
 		fmt.Fprintf(w, "\n%d cold servers called at once: time until all have answered.\n\n| system | s | p50 ms | CPU ms | errors |\n|---|---:|---:|---:|---:|\n", r.plan.storm)
 		for _, s := range r.Storms {
@@ -201,16 +204,29 @@ func (c *cell) String() string {
 	return text
 }
 
-// ratios compares hangar with the floor in one cell.
-func (r *report) ratios(key cellKey) (byRate, byCPU float64, ok bool) {
-	key.System = "floor"
-	floor := r.cell(key)
-	key.System = "hangar"
-	hangar := r.cell(key)
-	if floor == nil || hangar == nil || floor.of(rate) == 0 || floor.of(cpu) == 0 {
+// ratios compares two systems in one cell.
+func (r *report) ratios(key cellKey, system, with string) (byRate, byCPU float64, ok bool) {
+	key.System = with
+	base := r.cell(key)
+	key.System = system
+	measured := r.cell(key)
+	if base == nil || measured == nil || base.of(rate) == 0 || base.of(cpu) == 0 {
 		return 0, 0, false
 	}
-	return hangar.of(rate) / floor.of(rate), hangar.of(cpu) / floor.of(cpu), true
+	return measured.of(rate) / base.of(rate), measured.of(cpu) / base.of(cpu), true
+}
+
+// writeGroups prints what a group costs, if it was measured beside hangar.
+func (r *report) writeGroups(w io.Writer) {
+	head := "\nThrough a group, against the server itself.\n\n| servers | in flight | payload | group/hangar requests/s | group/hangar CPU |\n|---:|---:|---:|---:|---:|\n"
+	for _, c := range r.Cells {
+		byRate, byCPU, ok := r.ratios(c.cellKey, "group", "hangar")
+		if c.System != "group" || !ok {
+			continue
+		}
+		fmt.Fprintf(w, "%s| %d | %d | %s | %.2f | %.2f |\n", head, c.Servers, c.InFlight, size(c.Payload), byRate, byCPU)
+		head = ""
+	}
 }
 
 // check returns every goal that was missed. The goals hold for 16 and 64 calls in flight to 1 and 100 servers.
@@ -221,10 +237,15 @@ func (r *report) check() error {
 		if n, first := failures(c.Rounds); n > 0 {
 			errs = append(errs, fmt.Errorf("%s: %d errors: %s", c.cellKey, n, first))
 		}
+		if _, byCPU, ok := r.ratios(c.cellKey, "group", "hangar"); c.System == "group" && ok {
+			if compared++; byCPU > goalGroup {
+				errs = append(errs, fmt.Errorf("%s: %.2f of the CPU of a call to a server, the goal is %.2f", c.cellKey, byCPU, goalGroup))
+			}
+		}
 		if c.System != "hangar" || (c.Servers != 1 && c.Servers != 100) || (c.InFlight != 16 && c.InFlight != 64) {
 			continue
 		}
-		byRate, byCPU, ok := r.ratios(c.cellKey)
+		byRate, byCPU, ok := r.ratios(c.cellKey, "hangar", "floor")
 		if !ok {
 			continue
 		}
@@ -237,7 +258,7 @@ func (r *report) check() error {
 		}
 	}
 	if compared == 0 {
-		errs = append(errs, errors.New("no cell with a goal was measured for both hangar and the floor"))
+		errs = append(errs, errors.New("no cell with a goal was measured for both hangar and the floor, or a group and hangar"))
 	}
 	return errors.Join(errs...)
 }

@@ -61,8 +61,8 @@ func (h *host) start(ctx context.Context, system string, servers int, cold bool)
 		cmd = exec.Command(h.self, "echo", "-addr", addr)
 	case "floor":
 		cmd = exec.Command(h.self, "floor", "-addr", addr, "-servers", strconv.Itoa(servers), "-cold="+strconv.FormatBool(cold))
-	case "hangar":
-		if cmd, err = h.hangarCommand(addr, servers); err != nil {
+	case "hangar", "group":
+		if cmd, err = h.hangarCommand(addr, servers, system == "group"); err != nil {
 			return nil, err
 		}
 	default:
@@ -93,12 +93,12 @@ func (h *host) adopt(cmd *exec.Cmd) {
 	cmd.WaitDelay = time.Second
 }
 
-func (h *host) hangarCommand(addr string, servers int) (*exec.Cmd, error) {
+func (h *host) hangarCommand(addr string, servers int, grouped bool) (*exec.Cmd, error) {
 	dir, err := os.MkdirTemp(h.dir, "hangar-")
 	if err != nil {
 		return nil, err
 	}
-	config := hangarConfig(servers, h.tag, h.stubFlags...)
+	config := hangarConfig(servers, h.tag, grouped, h.stubFlags...)
 	file := filepath.Join(dir, "hangar.yaml")
 	if err := os.WriteFile(file, config, 0o600); err != nil {
 		return nil, err
@@ -121,7 +121,10 @@ func (h *host) hangarCommand(addr string, servers int) (*exec.Cmd, error) {
 
 // hangarConfig is a configuration file with n stub servers that stay up once they are up. It is written by hand, as is
 // everything that the children would pay for at their start, being this binary.
-func hangarConfig(n int, tag string, flags ...string) []byte {
+//
+// With groups, s0 and so on are groups of one server each, so that the same number of processes does the same work and
+// only the group is between.
+func hangarConfig(n int, tag string, grouped bool, flags ...string) []byte {
 	command, env := testserver.Command(flags...)
 	words := ""
 	for i, word := range command {
@@ -129,8 +132,13 @@ func hangarConfig(n int, tag string, flags ...string) []byte {
 	}
 	text := []byte("mcp_servers:\n")
 	for i := range n {
-		text = fmt.Appendf(text, "  s%d: {mode: subprocess, command: [%s], env: {%s: %q, %s: %q}, idle_ttl_s: 3600}\n",
-			i, words, testserver.EnvKey, env[testserver.EnvKey], runKey, tag)
+		server := fmt.Sprintf("mode: subprocess, command: [%s], env: {%s: %q, %s: %q}, idle_ttl_s: 3600",
+			words, testserver.EnvKey, env[testserver.EnvKey], runKey, tag)
+		if grouped {
+			text = fmt.Appendf(text, "  s%d: {mode: group, members: [{id: m%d, %s}]}\n", i, i, server)
+		} else {
+			text = fmt.Appendf(text, "  s%d: {%s}\n", i, server)
+		}
 	}
 	return text
 }

@@ -242,8 +242,17 @@ func (h *hangar) cleanup() {
 	}
 }
 
-// mark puts the run's tag into a server's environment.
+// mark puts the run's tag into a server's environment, or into those of the
+// servers that a group defines.
 func (h *hangar) mark(spec map[string]any) map[string]any {
+	if spec["mode"] == "group" {
+		for _, member := range spec["members"].([]map[string]any) {
+			if member["command"] != nil {
+				h.mark(member)
+			}
+		}
+		return spec
+	}
 	env := map[string]string{tagEnv: h.tag}
 	if own, ok := spec["env"].(map[string]string); ok {
 		maps.Copy(env, own)

@@ -27,6 +27,12 @@ type fakeRuntime struct {
 	info    Info
 	backup  func() (Backup, error)
 	changes atomic.Int64
+
+	groups  []*supervisor.GroupView
+	change  func(what string) error
+	created supervisor.GroupSpec
+	patched supervisor.GroupPatch
+	added   supervisor.GroupMember
 }
 
 var _ Runtime = (*fakeRuntime)(nil)
@@ -53,7 +59,7 @@ func (f *fakeRuntime) Target(id []byte) Target {
 	if v, ok := f.View(string(id)); ok {
 		return &fakeTarget{runtime: f, view: v}
 	}
-	return nil
+	return f.groupTarget(string(id))
 }
 
 func (f *fakeRuntime) CreateServer(_ context.Context, spec supervisor.ServerSpec) error {

@@ -38,6 +38,7 @@ const (
 	codeOverloaded     = -32011
 	codeClosing        = -32012
 	codeCancelled      = -32013
+	codeNoMember       = -32014
 )
 
 // DefaultFrontTimeout bounds a tools/call through the front. Clients have
@@ -230,6 +231,8 @@ var rpcCodes = []struct {
 	{errDuplicateID, codeInvalidRequest},
 	{errSessionBusy, codeOverloaded},
 
+	{supervisor.ErrGroupUnavailable, codeNoMember}, // before what the last member answered
+	{supervisor.ErrGroupNotFound, codeInvalidParams},
 	{supervisor.ErrServerNotFound, codeInvalidParams},
 	{supervisor.ErrToolNotFound, codeInvalidParams},
 	{supervisor.ErrCallTimeout, codeTimeout},

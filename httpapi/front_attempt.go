@@ -126,6 +126,9 @@ func (f *Front) callOnce(ctx context.Context, s *session, call batchCall) (resul
 // retryable tells whether a failed call certainly had no effect. A tool's own
 // error and a call that was sent to a server that crashed are not retried.
 func retryable(err error) bool {
+	if errors.Is(err, supervisor.ErrGroupUnavailable) {
+		return true // the group repeats nothing that could have had an effect
+	}
 	var crash *backends.CrashError
 	if errors.As(err, &crash) {
 		return !crash.Sent
@@ -149,7 +152,7 @@ func (f *Front) batchError(err error) (message, name string) {
 		return messageOf(err), "TimeoutError"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "timed out", "TimeoutError"
-	case errors.Is(err, supervisor.ErrCannotStart):
+	case errors.Is(err, supervisor.ErrCannotStart) && !errors.Is(err, supervisor.ErrGroupUnavailable):
 		return messageOf(err), "CircuitBreakerOpen"
 	}
 	answer, _, known := describeError(err)

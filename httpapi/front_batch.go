@@ -173,9 +173,9 @@ func (f *Front) parseBatchCall(i int, item json.RawMessage) (c batchCall, faults
 	if len(faults) > 0 {
 		return c, faults
 	}
-	if v, ok := f.runtime.View(c.server); !ok {
+	if target := f.runtime.Target([]byte(c.server)); target == nil {
 		fault("mcp_server", "server not found: "+quoteClient(c.server))
-	} else if knownWithout(v, c.tool) {
+	} else if knownWithout(target.View(), c.tool) {
 		fault("tool", fmt.Sprintf("server %s has no tool %s", quoteClient(c.server), quoteClient(c.tool)))
 	}
 	return c, faults

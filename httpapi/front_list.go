@@ -50,6 +50,11 @@ func (l *toolList) current() (tools [][]byte, version uint64) {
 	views := l.front.runtime.Views()
 	tools = l.front.hangarToolObjects()
 	renamed := make(map[listedBy][][]byte, len(views))
+	for _, g := range l.front.runtime.Groups() {
+		if target := l.front.runtime.Target([]byte(g.Spec.ID)); target != nil {
+			views = append(views[:len(views):len(views)], target.View())
+		}
+	}
 	for _, v := range views {
 		if v.Catalogue == nil {
 			continue

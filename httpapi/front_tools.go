@@ -25,18 +25,18 @@ type hangarTool struct {
 	handle func(ctx context.Context, s *session, args json.RawMessage) (any, error)
 }
 
-const serverArgSchema = `{"type":"object","properties":{"mcp_server":{"type":"string","description":"id of the server"}},"required":["mcp_server"],"additionalProperties":false}`
+const serverArgSchema = `{"type":"object","properties":{"mcp_server":{"type":"string","description":"id of the server or group"}},"required":["mcp_server"],"additionalProperties":false}`
 
 // hangarTools is the table of the front's own tools.
 func (f *Front) hangarTools() map[string]hangarTool {
 	table := []hangarTool{
 		{
-			name: "hangar_list", description: "List the MCP servers of the fleet with their states.", readOnly: true,
+			name: "hangar_list", description: "List the MCP servers and groups of the fleet with their states.", readOnly: true,
 			schema: `{"type":"object","properties":{"state_filter":{"type":["string","null"],"description":"only servers in this state: cold, initializing, ready, degraded or dead"}},"additionalProperties":false}`,
 			handle: f.hangarList,
 		},
-		{name: "hangar_start", description: "Start a server; returns when it is ready.", schema: serverArgSchema, handle: f.hangarStart},
-		{name: "hangar_stop", description: "Stop a server; the next call starts it again.", schema: serverArgSchema, handle: f.hangarStop},
+		{name: "hangar_start", description: "Start a server, or all members of a group; returns when it is ready.", schema: serverArgSchema, handle: f.hangarStart},
+		{name: "hangar_stop", description: "Stop a server, which the next call starts again, or all members of a group, which stay out of rotation until they are started.", schema: serverArgSchema, handle: f.hangarStop},
 		{
 			name: "hangar_status", description: "Show the fleet at a glance.", readOnly: true,
 			schema: `{"type":"object","properties":{},"additionalProperties":false}`, handle: f.hangarStatus,
@@ -47,6 +47,11 @@ func (f *Front) hangarTools() map[string]hangarTool {
 			name: "hangar_call", description: "Call up to 100 tools at once, in parallel; results come in the order of the calls.",
 			schema: hangarCallSchema, handle: f.hangarCall,
 		},
+		{
+			name: "hangar_group_list", description: "List the groups with their members.", readOnly: true,
+			schema: `{"type":"object","properties":{},"additionalProperties":false}`, handle: f.hangarGroupList,
+		},
+		{name: "hangar_group_rebalance", description: "Look at all members of a group anew and close its circuit breaker.", schema: groupArgSchema, handle: f.hangarGroupRebalance},
 	}
 	tools := make(map[string]hangarTool, len(table))
 	for _, t := range table {
@@ -58,7 +63,7 @@ func (f *Front) hangarTools() map[string]hangarTool {
 // hangarToolObjects are the front's own tools as tools/list shows them.
 func (f *Front) hangarToolObjects() [][]byte {
 	var out [][]byte
-	for _, name := range []string{"hangar_list", "hangar_start", "hangar_stop", "hangar_status", "hangar_tools", "hangar_details", "hangar_call"} {
+	for _, name := range []string{"hangar_list", "hangar_start", "hangar_stop", "hangar_status", "hangar_tools", "hangar_details", "hangar_call", "hangar_group_list", "hangar_group_rebalance"} {
 		t := f.tools[name]
 		raw, err := json.Marshal(map[string]any{
 			"name": t.name, "description": t.description,
@@ -141,21 +146,24 @@ func toolArgs(args json.RawMessage, known ...string) (*fields, error) {
 	return f, nil
 }
 
-// serverArg reads the one argument mcp_server.
-func (f *Front) serverArg(args json.RawMessage) (*supervisor.View, error) {
+// serverArg reads the one argument mcp_server, which names a server or a group:
+// the other of the two is nil.
+func (f *Front) serverArg(args json.RawMessage) (*supervisor.View, *supervisor.GroupView, error) {
 	a, err := toolArgs(args, "mcp_server")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	id := a.required("mcp_server")
 	if err := a.err(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	v, ok := f.runtime.View(id)
-	if !ok {
-		return nil, fmt.Errorf("%w: %s", supervisor.ErrServerNotFound, quoteClient(id))
+	if v, ok := f.runtime.View(id); ok {
+		return v, nil, nil
 	}
-	return v, nil
+	if g, ok := f.runtime.Group(id); ok {
+		return nil, g, nil
+	}
+	return nil, nil, fmt.Errorf("%w: %s", supervisor.ErrServerNotFound, quoteClient(id))
 }
 
 func (f *Front) hangarList(_ context.Context, _ *session, args json.RawMessage) (any, error) {
@@ -173,13 +181,16 @@ func (f *Front) hangarList(_ context.Context, _ *session, args json.RawMessage) 
 			servers = append(servers, summaryOf(v))
 		}
 	}
-	return map[string]any{"mcp_servers": servers, "groups": []any{}, "runtime_mcp_servers": []any{}}, nil
+	return map[string]any{"mcp_servers": servers, "groups": f.groupSummaries(), "runtime_mcp_servers": []any{}}, nil
 }
 
 func (f *Front) hangarStart(ctx context.Context, _ *session, args json.RawMessage) (any, error) {
-	v, err := f.serverArg(args)
+	v, g, err := f.serverArg(args)
 	if err != nil {
 		return nil, err
+	}
+	if g != nil {
+		return f.startGroup(ctx, g)
 	}
 	if v, err = f.start(ctx, v.Spec.ID); err != nil {
 		return nil, err
@@ -194,9 +205,12 @@ func (f *Front) start(ctx context.Context, id string) (*supervisor.View, error) 
 }
 
 func (f *Front) hangarStop(ctx context.Context, _ *session, args json.RawMessage) (any, error) {
-	v, err := f.serverArg(args)
+	v, g, err := f.serverArg(args)
 	if err != nil {
 		return nil, err
+	}
+	if g != nil {
+		return f.stopGroup(ctx, g)
 	}
 	ctx, cancel := context.WithTimeout(ctx, hangarTimeout)
 	defer cancel()
@@ -237,9 +251,10 @@ func (f *Front) hangarStatus(_ context.Context, _ *session, args json.RawMessage
 		})
 		fmt.Fprintf(&lines, "%-12s %s\n", indicators[v.State], v.Spec.ID)
 	}
+	groups := f.groupStatus(&lines)
 	uptime := f.opts.Now().Sub(f.runtime.Info().StartedAt)
 	return map[string]any{
-		"mcp_servers": servers, "groups": []any{}, "runtime_mcp_servers": []any{},
+		"mcp_servers": servers, "groups": groups, "runtime_mcp_servers": []any{},
 		"summary": map[string]any{
 			"healthy_mcp_servers": healthy, "total_mcp_servers": len(views),
 			"runtime_mcp_servers": 0, "runtime_healthy": 0,
@@ -250,9 +265,12 @@ func (f *Front) hangarStatus(_ context.Context, _ *session, args json.RawMessage
 }
 
 func (f *Front) hangarToolsOf(ctx context.Context, _ *session, args json.RawMessage) (any, error) {
-	v, err := f.serverArg(args)
+	v, g, err := f.serverArg(args)
 	if err != nil {
 		return nil, err
+	}
+	if g != nil {
+		return f.groupTools(ctx, g)
 	}
 	if v.Catalogue == nil {
 		if v, err = f.start(ctx, v.Spec.ID); err != nil {
@@ -265,9 +283,12 @@ func (f *Front) hangarToolsOf(ctx context.Context, _ *session, args json.RawMess
 }
 
 func (f *Front) hangarDetails(_ context.Context, _ *session, args json.RawMessage) (any, error) {
-	v, err := f.serverArg(args)
+	v, g, err := f.serverArg(args)
 	if err != nil {
 		return nil, err
+	}
+	if g != nil {
+		return groupOf(g), nil
 	}
 	return struct {
 		detailShape

@@ -31,6 +31,10 @@ type errorRow struct {
 // The names and statuses are the contract's (reference section 2.2) where it
 // has one; a test walks all sentinels of supervisor and backends.
 var errorTable = []errorRow{
+	// First: it wraps what the last member answered.
+	{supervisor.ErrGroupUnavailable, 503, "NoAvailableMemberError", 1},
+	{supervisor.ErrGroupNotFound, 404, "McpServerNotFoundError", 0},
+	{supervisor.ErrGroupExists, 422, "ValidationError", 0},
 	{supervisor.ErrServerNotFound, 404, "McpServerNotFoundError", 0},
 	{supervisor.ErrToolNotFound, 404, "ToolNotFoundError", 0},
 	{supervisor.ErrServerExists, 422, "ValidationError", 0},

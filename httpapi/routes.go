@@ -25,6 +25,10 @@ const (
 	PermServersLifecycle Permission = "mcp_servers:lifecycle"
 	PermToolInvoke       Permission = "tool:invoke"
 	PermSystemBackup     Permission = "system:backup"
+	PermGroupRead        Permission = "group:read"
+	PermGroupCreate      Permission = "group:create"
+	PermGroupUpdate      Permission = "group:update"
+	PermGroupDelete      Permission = "group:delete"
 )
 
 // Refusals that Options.Authorize may answer with.
@@ -51,6 +55,8 @@ func routes() []route {
 		server           = servers + "/{id}"
 		read, write      = PermServersRead, PermServersWrite
 		lifecycle, world = PermServersLifecycle, PermPublic
+		groups           = "/api/groups"
+		group            = groups + "/{id}"
 	)
 	return []route{
 		{get, servers, read, (*API).listServers},
@@ -67,6 +73,15 @@ func routes() []route {
 		{get, server + "/health", read, (*API).serverHealth},
 		{get, server + "/logs", read, (*API).serverLogs},
 		{get, server + "/crashes", read, (*API).serverCrashes},
+
+		{get, groups, PermGroupRead, (*API).listGroups},
+		{post, groups, PermGroupCreate, (*API).createGroup},
+		{get, group, PermGroupRead, (*API).getGroup},
+		{put, group, PermGroupUpdate, (*API).updateGroup},
+		{remove, group, PermGroupDelete, (*API).deleteGroup},
+		{post, group + "/rebalance", PermGroupUpdate, (*API).rebalanceGroup},
+		{post, group + "/members", PermGroupUpdate, (*API).addMember},
+		{remove, group + "/members/{member_id}", PermGroupUpdate, (*API).removeMember},
 
 		{get, "/api/system", PermAuthenticated, (*API).system},
 		{post, "/api/system/backup", PermSystemBackup, (*API).backup},

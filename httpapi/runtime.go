@@ -15,8 +15,10 @@ type Runtime interface {
 	// Views returns every server in order of registration, View one of them.
 	Views() []*supervisor.View
 	View(id string) (*supervisor.View, bool)
-	// Target finds a server for calls without allocating; nil if unknown.
+	// Target finds a server or a group for calls without allocating; nil if
+	// unknown.
 	Target(id []byte) Target
+	Groups
 
 	// CreateServer registers a server in state cold; ErrServerExists,
 	// ErrInvalidSpec, ErrNotBuilt, ErrReadOnly.
@@ -46,9 +48,34 @@ type Runtime interface {
 	FleetVersion() uint64
 }
 
-// Target is one server seen from the call path.
+// Groups is the part of the runtime that is about groups; ids that name none
+// answer supervisor.ErrGroupNotFound.
+type Groups interface {
+	// Groups returns every group in order of registration, Group one of them.
+	Groups() []*supervisor.GroupView
+	Group(id string) (*supervisor.GroupView, bool)
+
+	// CreateGroup registers a group; ErrGroupExists, ErrServerExists,
+	// ErrInvalidSpec, ErrReadOnly.
+	CreateGroup(ctx context.Context, spec supervisor.GroupSpec) error
+	UpdateGroup(ctx context.Context, id string, patch supervisor.GroupPatch) error
+	// DeleteGroup forgets the group, with the servers it owns.
+	DeleteGroup(ctx context.Context, id string) error
+	// AddMember does not wait for the server's start; ErrServerNotFound.
+	AddMember(ctx context.Context, id string, member supervisor.GroupMember) error
+	RemoveMember(ctx context.Context, id, member string) error
+	Rebalance(ctx context.Context, id string) error
+	// StartGroup starts all members and returns how many are ready, with an
+	// error when none is.
+	StartGroup(ctx context.Context, id string) (ready int, err error)
+	// StopGroup returns when no member has an instance any more.
+	StopGroup(ctx context.Context, id, reason string) error
+}
+
+// Target is one server, or one group, seen from the call path.
 type Target interface {
 	ID() string
+	// View of a group has its id and the tools of its members.
 	View() *supervisor.View
 	// Do sends the call and waits for its answer at most timeout. Afterwards
 	// the call may be released, except after ErrInternal, when it must be

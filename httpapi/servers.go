@@ -145,7 +145,7 @@ func stopReason(body []byte) string {
 
 // named gives a not-found error the id as the client sent it.
 func named(err error, id string) error {
-	if errors.Is(err, supervisor.ErrServerNotFound) {
+	if errors.Is(err, supervisor.ErrServerNotFound) && !errors.Is(err, supervisor.ErrGroupUnavailable) {
 		return notFound(id)
 	}
 	return err

@@ -10,10 +10,12 @@ import (
 )
 
 func (a *API) listTools(ctx *fasthttp.RequestCtx) error {
-	v, err := a.serverView(ctx)
-	if err != nil {
-		return err
+	id := pathParam(ctx, "id")
+	target := a.runtime.Target([]byte(id))
+	if target == nil {
+		return notFound(id)
 	}
+	v := target.View()
 	return respond(ctx, 200, map[string]any{
 		"tools": toolItems(v.Catalogue), "stale": v.ToolsStale, "predefined": v.ToolsPredefined,
 	})

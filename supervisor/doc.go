@@ -66,6 +66,14 @@
 // exited by itself with calls not yet sent, it asks for a start again; no other
 // input would come. That cannot loop: a start that fails answers all of them.
 //
+// # Groups
+//
+// A [Group] decides in the same way about servers that serve the same tools:
+// [Group.Step] who is in rotation, when the [Breaker] opens and closes, who is
+// to be started again. [Group.Balance] makes a [Balancer] of it, which picks
+// the member for one call. A group watches its members' conditions and owns no
+// server.
+//
 // # What is forgotten
 //
 // Failures and the streak are forgotten when the instance was ready for

@@ -21,6 +21,10 @@ var (
 	ErrInMemory       = errors.New("state is kept in memory")
 	ErrNotBuilt       = errors.New("not built in this version")
 	ErrInternal       = errors.New("internal error")
+	ErrGroupNotFound  = errors.New("group not found")
+	ErrGroupExists    = errors.New("group exists")
+	// ErrGroupUnavailable: no member of a group could take the call.
+	ErrGroupUnavailable = errors.New("group_unavailable")
 )
 
 // StartFailedError answers calls and starts that waited for a start that
@@ -52,3 +56,29 @@ func (e *CannotStartError) Error() string {
 
 // Is makes it ErrCannotStart.
 func (e *CannotStartError) Is(target error) bool { return target == ErrCannotStart }
+
+// GroupUnavailableError answers a call for which no member of its group can be
+// picked. It is ErrGroupUnavailable, and whatever the last member that was
+// tried answered.
+type GroupUnavailableError struct {
+	Group   string
+	Members int
+	Circuit CircuitState
+	Last    error // nil: none was tried
+}
+
+func (e *GroupUnavailableError) Error() string {
+	text := fmt.Sprintf("%v: none of the %d members of group %q can take the call", ErrGroupUnavailable, e.Members, e.Group)
+	if e.Circuit != CircuitClosed {
+		text += fmt.Sprintf(" (circuit breaker %s)", e.Circuit)
+	}
+	if e.Last != nil {
+		text += "; the last one tried: " + e.Last.Error()
+	}
+	return text + "; retry when a member is back, or start one"
+}
+
+// Is makes it ErrGroupUnavailable.
+func (e *GroupUnavailableError) Is(target error) bool { return target == ErrGroupUnavailable }
+
+func (e *GroupUnavailableError) Unwrap() error { return e.Last }

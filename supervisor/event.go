@@ -7,7 +7,8 @@ import "time"
 // under the contract's names. Nobody changes Data after the event was made.
 type Event struct {
 	Kind   EventKind
-	Server string // stream; empty for events about the node
+	Server string // stream; empty for events about the node or a group
+	Group  string // stream; empty for events about the node or a server
 	Epoch  uint64
 	At     time.Time
 	Data   map[string]any
@@ -39,4 +40,15 @@ const (
 	MemoryPressured     EventKind = "MemoryPressure"
 	RuntimeStarted      EventKind = "RuntimeStarted"
 	RuntimeStopped      EventKind = "RuntimeStopped"
+
+	GroupCreated               EventKind = "GroupCreated"
+	GroupUpdated               EventKind = "GroupUpdated"
+	GroupDeleted               EventKind = "GroupDeleted"
+	GroupMemberAdded           EventKind = "GroupMemberAdded"
+	GroupMemberRemoved         EventKind = "GroupMemberRemoved"
+	GroupMemberHealthChanged   EventKind = "GroupMemberHealthChanged"
+	GroupStateChanged          EventKind = "GroupStateChanged"
+	GroupCircuitOpened         EventKind = "GroupCircuitOpened"
+	GroupCircuitClosed         EventKind = "GroupCircuitClosed"
+	CircuitBreakerStateChanged EventKind = "CircuitBreakerStateChanged"
 )

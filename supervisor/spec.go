@@ -15,6 +15,8 @@ const (
 	ModeDocker     Mode = "docker"
 	ModeRemote     Mode = "remote"
 	ModeInProcess  Mode = "inprocess"
+	// ModeGroup is no server's: the views of groups carry it.
+	ModeGroup Mode = "group"
 )
 
 // Provenance says who owns a spec: a reload touches only what the
@@ -98,8 +100,8 @@ type ServerSpec struct {
 	Provenance Provenance `json:"provenance"`
 }
 
-// ErrInvalidSpec is in the chain of every validation error of a spec.
-var ErrInvalidSpec = errors.New("invalid server spec")
+// ErrInvalidSpec is in the chain of every validation error of a server's or group's spec.
+var ErrInvalidSpec = errors.New("invalid spec")
 
 // WithDefaults returns the spec with every unset field at its default, except
 // ReadOnly: only who decoded the input can tell an unset bool from false, so

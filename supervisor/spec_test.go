@@ -181,12 +181,12 @@ func tools(raw ...string) []json.RawMessage {
 func TestValidateReportsEveryFaultInOneOrder(t *testing.T) {
 	t.Parallel()
 	spec := ServerSpec{ID: "a b", Mode: "x", Env: map[string]string{"1": "", "2": "", "3": "", "A": "\x00"}}
-	want := `invalid server spec: mcp_server_id "a b" may have only letters, digits, _ and -
-invalid server spec: mode "x" is not one of subprocess, docker, remote
-invalid server spec: env name "1" must be at most 256 letters, digits and _, not starting with a digit
-invalid server spec: env name "2" must be at most 256 letters, digits and _, not starting with a digit
-invalid server spec: env name "3" must be at most 256 letters, digits and _, not starting with a digit
-invalid server spec: env value of "A" is longer than 32768 bytes or has a NUL byte`
+	want := `invalid spec: mcp_server_id "a b" may have only letters, digits, _ and -
+invalid spec: mode "x" is not one of subprocess, docker, remote
+invalid spec: env name "1" must be at most 256 letters, digits and _, not starting with a digit
+invalid spec: env name "2" must be at most 256 letters, digits and _, not starting with a digit
+invalid spec: env name "3" must be at most 256 letters, digits and _, not starting with a digit
+invalid spec: env value of "A" is longer than 32768 bytes or has a NUL byte`
 	for range 20 {
 		if diff := cmp.Diff(want, spec.WithDefaults().Validate().Error()); diff != "" {
 			t.Fatalf("faults (-want +got):\n%s", diff)

@@ -126,18 +126,20 @@ func validText(s string, limit int) bool {
 
 // ValidateID tells whether id may name a server or group: 1 to 64 characters
 // of A-Za-z0-9_-, without "__", which separates server and tool at /mcp.
-func ValidateID(id string) error {
+func ValidateID(id string) error { return validateID("mcp_server_id", id) }
+
+func validateID(field, id string) error {
 	for i := 0; i < len(id); i++ {
 		if !isAlnum(id[i]) && id[i] != '_' && id[i] != '-' {
-			return fmt.Errorf("%w: mcp_server_id %q may have only letters, digits, _ and -", ErrInvalidSpec, clip(id))
+			return fmt.Errorf("%w: %s %q may have only letters, digits, _ and -", ErrInvalidSpec, field, clip(id))
 		}
 	}
 	// From here on bytes are characters, as the message counts them.
 	if id == "" || len(id) > MaxIDLength {
-		return fmt.Errorf("%w: mcp_server_id must have 1 to %d characters, this one has %d", ErrInvalidSpec, MaxIDLength, len(id))
+		return fmt.Errorf("%w: %s must have 1 to %d characters, this one has %d", ErrInvalidSpec, field, MaxIDLength, len(id))
 	}
 	if strings.Contains(id, "__") || strings.HasSuffix(id, "_") {
-		return fmt.Errorf("%w: mcp_server_id %q must not contain \"__\" or end with \"_\", \"__\" separates server and tool names", ErrInvalidSpec, id)
+		return fmt.Errorf("%w: %s %q must not contain \"__\" or end with \"_\", \"__\" separates server and tool names", ErrInvalidSpec, field, id)
 	}
 	return nil
 }

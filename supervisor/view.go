@@ -14,6 +14,7 @@ type View struct {
 	Spec          ServerSpec
 	State         State
 	Phase         Phase
+	Condition     Condition // as groups see it
 	Epoch         uint64
 	Failures      int // consecutive
 	TotalFailures uint64

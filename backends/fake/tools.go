@@ -38,6 +38,14 @@ var builtin = []tool{
 	{"roots", "Answers what the client said to the last question, null before.", ``},
 }
 
+// hints are a tool's annotations: a call of sleep may be made again.
+func hints(name string) string {
+	if name == "sleep" {
+		return `"annotations":{"readOnlyHint":true},`
+	}
+	return ""
+}
+
 // call answers tools/call.
 func (s *server) call(id, line []byte, env *jsonrpc.Envelope) {
 	s.calls++
@@ -175,8 +183,8 @@ func (s *server) list(id, params []byte) {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		b.WriteString(`{"name":` + quote(t.name) + `,"description":"` + t.description +
-			`","inputSchema":{"type":"object","properties":{` + t.properties + `}},"_meta":{"fake/kept":[1, 2]}}`)
+		b.WriteString(`{"name":` + quote(t.name) + `,"description":"` + t.description + `",` + hints(t.name) +
+			`"inputSchema":{"type":"object","properties":{` + t.properties + `}},"_meta":{"fake/kept":[1, 2]}}`)
 	}
 	b.WriteByte(']')
 	if to < len(tools) {

@@ -18,12 +18,15 @@ const StrictVariable = "HANGAR_CONFIG_STRICT"
 // not in the file has its default.
 type Config struct {
 	Path string
-	// Servers has the spec of every server in file order, of all modes:
-	// Unsupported says which of them this version cannot host.
+	// Servers has the spec of every server in file order, of all modes, and
+	// after them those that are defined inside of groups: Unsupported says
+	// which of them this version cannot host.
 	Servers []supervisor.ServerSpec
 	// Definitions has the same servers as the file has them, same index.
 	Definitions []Server
 	Groups      []Group
+	// GroupSpecs has the spec of every group, same index as Groups.
+	GroupSpecs []supervisor.GroupSpec
 
 	Execution     Execution
 	Limits        Limits
@@ -70,7 +73,7 @@ func Parse(name string, data []byte, getenv func(string) (string, bool)) (*Confi
 		return nil, err
 	}
 	cfg := &Config{
-		Path: name, Servers: doc.Servers.specs, Definitions: doc.Servers.servers, Groups: doc.Servers.groups,
+		Path: name, Servers: doc.Servers.specs, Definitions: doc.Servers.servers, Groups: doc.Servers.groups, GroupSpecs: doc.Servers.groupSpecs,
 		Execution: doc.Execution, Limits: doc.Limits, Discovery: doc.Discovery, Retry: doc.Retry, EventStore: doc.EventStore,
 		Logging: doc.Logging, Health: doc.Health, Observability: doc.Observability, Auth: doc.Auth,
 		ConfigReload: doc.ConfigReload, Truncation: doc.Truncation, HotLoading: doc.HotLoading,

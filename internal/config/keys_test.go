@@ -54,6 +54,9 @@ func allKeys() []key {
 		if !strings.HasPrefix(body, "mode:") {
 			body = "mode: group, " + body
 		}
+		if !strings.Contains(body, "members:") {
+			body += ", members: [{id: s}]" // whom canary and pins may name
+		}
 		return "mcp_servers: {s: {command: [x]}, g: {" + body + "}}"
 	})
 	return keys
@@ -115,6 +118,8 @@ func (k key) rightValues() []string {
 		return []string{"https://h/x", `"1"`, ""}
 	case f.kind == reflect.TypeFor[[]string]():
 		return []string{"[a, b]", `["1"]`}
+	case strings.HasSuffix(k.path, "g.pins"):
+		return []string{"{A: s}", "{}", ""}
 	case f.kind == reflect.TypeFor[map[string]string]():
 		return []string{"{A: b}", "{}", ""}
 	}

@@ -10,6 +10,8 @@ type Server struct {
 	keyed
 	ID string
 
+	within *path // of a member that a group defines; else nil
+
 	Mode                string            `cfg:"mode" default:"subprocess" enum:"subprocess|docker|container|podman|remote|group"`
 	Command             []string          `cfg:"command,scalar"`
 	Args                []string          `cfg:"args,scalar"` // appended to Command
@@ -94,8 +96,13 @@ type Group struct {
 	Tools       Tools        `cfg:"tools"`
 	Members     []Member     `cfg:"members"`
 
+	Affinity  string            `cfg:"affinity" default:"none" enum:"none|session"`
+	SlowStart time.Duration     `cfg:"slow_start_s" default:"10" min:"0" max:"86400"`
+	Canary    GroupCanary       `cfg:"canary"`
+	Pins      map[string]string `cfg:"pins"` // principal to member
+	Outlier   GroupOutlier      `cfg:"outlier"`
+
 	Access         Opaque `cfg:"access"`
-	Canary         Opaque `cfg:"canary"`
 	Capabilities   Opaque `cfg:"capabilities"`
 	ToolAccess     Opaque `cfg:"tool_access"`
 	ToolProjection Opaque `cfg:"tool_projection"`
@@ -113,6 +120,23 @@ type GroupBreaker struct {
 	keyed
 	FailureThreshold int           `cfg:"failure_threshold" default:"10" min:"1" max:"100000"`
 	ResetTimeout     time.Duration `cfg:"reset_timeout_s" default:"60" min:"1" max:"86400"`
+}
+
+// GroupCanary sends a share of the calls to one member.
+type GroupCanary struct {
+	keyed
+	Member  string `cfg:"member,required"`
+	Percent int    `cfg:"percent" min:"0" max:"100"`
+}
+
+// GroupOutlier says when a member that is slower than the others leaves the
+// rotation; without a factor none does.
+type GroupOutlier struct {
+	keyed
+	Factor   float64       `cfg:"factor" min:"0" max:"1000"`
+	Interval time.Duration `cfg:"interval_s" default:"10" min:"1" max:"86400"`
+	Ejection time.Duration `cfg:"ejection_s" default:"30" min:"1" max:"86400"`
+	MinCalls int           `cfg:"min_calls" default:"20" min:"1" max:"100000"`
 }
 
 // Member is a server of a group: one defined beside the group, named by its

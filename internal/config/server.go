@@ -17,6 +17,8 @@ type serverMap struct {
 	servers []Server
 	groups  []Group
 	specs   []supervisor.ServerSpec // of servers, same index
+
+	groupSpecs []supervisor.GroupSpec // of groups, same index
 }
 
 func (m *serverMap) decodeNode(d *decoder, n *yaml.Node, p *path) bool {
@@ -76,6 +78,14 @@ func (m *serverMap) addGroup(d *decoder, pr pair, p *path) bool {
 	g.at = pr.at
 	m.groups = append(m.groups, g)
 	return good
+}
+
+// path is where the server is defined.
+func (s *Server) path() *path {
+	if s.within != nil {
+		return s.within
+	}
+	return mcpServers.child(s.ID)
 }
 
 func (d *decoder) validID(id string, at position, p *path) bool {

@@ -18,7 +18,7 @@ var renamed = map[string]string{
 // groupKeys belong to a server with mode: group only.
 var groupKeys = map[string]bool{
 	"members": true, "strategy": true, "min_healthy": true, "auto_start": true,
-	"circuit_breaker": true, "health": true,
+	"circuit_breaker": true, "health": true, "affinity": true, "slow_start_s": true, "pins": true, "outlier": true,
 }
 
 // maxSuggestKey bounds the keys for which a nearest one is looked up.

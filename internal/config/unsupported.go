@@ -11,11 +11,11 @@ func (c *Config) Unsupported() Faults {
 	u.sections(c.all)
 	for i := range c.Definitions {
 		s := &c.Definitions[i]
-		u.server(s, mcpServers.child(s.ID))
+		u.server(s, s.path())
 	}
 	for i := range c.Groups {
 		g := &c.Groups[i]
-		u.add(g.where("mode"), mcpServers.child(g.ID).child("mode"), "groups are not built in this version")
+		u.group(g, mcpServers.child(g.ID))
 	}
 	u.list.sort()
 	return u.list
@@ -75,7 +75,7 @@ func (u *unbuilt) server(s *Server, p *path) {
 		u.add(s.where("mode"), p.child("mode"), "mode "+s.Mode+" is not built in this version; only subprocess servers can be hosted")
 	}
 	u.when(s.Restart != string(supervisor.Transient), s.recorder(), p, "restart", "restart "+s.Restart+" is not built in this version; every server is restarted as transient says")
-	u.when(s.Tools.Policy.Restricts(), s.recorder(), p, "tools", "tool access policies are not built in this version, and every tool would be open")
+	u.when(s.Tools.Policy.Restricts(), s.recorder(), p, "tools", noPolicies)
 	for _, opaque := range []struct {
 		key   string
 		value Opaque
@@ -84,6 +84,20 @@ func (u *unbuilt) server(s *Server, p *path) {
 		{"header_exposure", s.HeaderExposure}, {"tool_access", s.ToolAccess}, {"tool_projection", s.ToolProjection},
 	} {
 		u.when(opaque.value.Set(), s.recorder(), p, opaque.key, opaque.key+" is not built in this version")
+	}
+}
+
+const noPolicies = "tool access policies are not built in this version, and every tool would be open"
+
+func (u *unbuilt) group(g *Group, p *path) {
+	u.when(g.Tools.Policy.Restricts(), g.recorder(), p, "tools", noPolicies)
+	for _, opaque := range []struct {
+		key   string
+		value Opaque
+	}{
+		{"access", g.Access}, {"capabilities", g.Capabilities}, {"tool_access", g.ToolAccess}, {"tool_projection", g.ToolProjection},
+	} {
+		u.when(opaque.value.Set(), g.recorder(), p, opaque.key, opaque.key+" is not built in this version")
 	}
 }
 
@@ -103,7 +117,7 @@ func warnWithoutEffect(c *collector, f *file) {
 		}
 		for _, key := range notForSubprocess {
 			if s.has(key) {
-				c.warn(s.where(key), mcpServers.child(s.ID).child(key), "has no effect for mode subprocess")
+				c.warn(s.where(key), s.path().child(key), "has no effect for mode subprocess")
 			}
 		}
 	}

@@ -10,35 +10,37 @@ func TestWhatIsSwitchedOnAndNotBuiltIsListed(t *testing.T) {
 	t.Parallel()
 	const server = "mcp_servers: {s: {command: [x]}}\n"
 	for text, path := range map[string]string{
-		server + "auth: {enabled: true}":                         "auth.enabled",
-		server + "discovery: {enabled: true}":                    "discovery.enabled",
-		"discovery: {enabled: true}":                             "discovery.enabled",
-		server + "truncation: {enabled: yes}":                    "truncation.enabled",
-		server + "hot_loading: {enabled: true}":                  "hot_loading.enabled",
-		server + "approvals: {enabled: true}":                    "approvals.enabled",
-		server + "observability: {tracing: {enabled: true}}":     "observability.tracing.enabled",
-		server + "observability: {langfuse: {enabled: true}}":    "observability.langfuse.enabled",
-		server + "observability: {audit: {enabled: true}}":       "observability.audit.enabled",
-		server + "rate_limit: {rps: 10}":                         "rate_limit",
-		server + "retry: {default_policy: {max_attempts: 2}}":    "retry.default_policy",
-		server + "retry: {per_mcp_server: {s: {}}}":              "retry.per_mcp_server",
-		server + "persistence: {backend: postgresql}":            "persistence.backend",
-		server + "tool_access: {mode: front_door}":               "tool_access.mode",
-		server + "tool_access: {rules: []}":                      "tool_access.rules",
-		server + "relay_tasks_enabled: true":                     "relay_tasks_enabled",
-		server + "startup_checks: {enforce: true}":               "startup_checks.enforce",
-		server + "coordination: {lease_ttl_s: 3}":                "coordination",
-		server + "interceptors: {validators: []}":                "interceptors",
-		"mcp_servers: {s: {mode: docker, image: i}}":             "mcp_servers.s.mode",
-		"mcp_servers: {s: {mode: remote, endpoint: 'http://h'}}": "mcp_servers.s.mode",
-		"mcp_servers: {s: {command: [x]}, g: {mode: group}}":     "mcp_servers.g.mode",
-		oneServer("restart: permanent"):                          "mcp_servers.s.restart",
-		oneServer("restart: temporary"):                          "mcp_servers.s.restart",
-		oneServer("tools: {deny_list: ['*']}"):                   "mcp_servers.s.tools",
-		oneServer("access: {prompt: {deny_list: ['*']}}"):        "mcp_servers.s.access",
-		oneServer("canary: {}"):                                  "mcp_servers.s.canary",
-		oneServer("capabilities: {}"):                            "mcp_servers.s.capabilities",
-		oneServer("tool_projection: {}"):                         "mcp_servers.s.tool_projection",
+		server + "auth: {enabled: true}":                                   "auth.enabled",
+		server + "discovery: {enabled: true}":                              "discovery.enabled",
+		"discovery: {enabled: true}":                                       "discovery.enabled",
+		server + "truncation: {enabled: yes}":                              "truncation.enabled",
+		server + "hot_loading: {enabled: true}":                            "hot_loading.enabled",
+		server + "approvals: {enabled: true}":                              "approvals.enabled",
+		server + "observability: {tracing: {enabled: true}}":               "observability.tracing.enabled",
+		server + "observability: {langfuse: {enabled: true}}":              "observability.langfuse.enabled",
+		server + "observability: {audit: {enabled: true}}":                 "observability.audit.enabled",
+		server + "rate_limit: {rps: 10}":                                   "rate_limit",
+		server + "retry: {default_policy: {max_attempts: 2}}":              "retry.default_policy",
+		server + "retry: {per_mcp_server: {s: {}}}":                        "retry.per_mcp_server",
+		server + "persistence: {backend: postgresql}":                      "persistence.backend",
+		server + "tool_access: {mode: front_door}":                         "tool_access.mode",
+		server + "tool_access: {rules: []}":                                "tool_access.rules",
+		server + "relay_tasks_enabled: true":                               "relay_tasks_enabled",
+		server + "startup_checks: {enforce: true}":                         "startup_checks.enforce",
+		server + "coordination: {lease_ttl_s: 3}":                          "coordination",
+		server + "interceptors: {validators: []}":                          "interceptors",
+		"mcp_servers: {s: {mode: docker, image: i}}":                       "mcp_servers.s.mode",
+		"mcp_servers: {s: {mode: remote, endpoint: 'http://h'}}":           "mcp_servers.s.mode",
+		oneGroup("tools: {deny_list: ['*']}"):                              "mcp_servers.g.tools",
+		oneGroup("access: {prompt: {deny_list: ['*']}}"):                   "mcp_servers.g.access",
+		oneGroup("members: [{id: m, mode: remote, endpoint: 'http://h'}]"): "mcp_servers.g.members[0].mode",
+		oneServer("restart: permanent"):                                    "mcp_servers.s.restart",
+		oneServer("restart: temporary"):                                    "mcp_servers.s.restart",
+		oneServer("tools: {deny_list: ['*']}"):                             "mcp_servers.s.tools",
+		oneServer("access: {prompt: {deny_list: ['*']}}"):                  "mcp_servers.s.access",
+		oneServer("canary: {}"):                                            "mcp_servers.s.canary",
+		oneServer("capabilities: {}"):                                      "mcp_servers.s.capabilities",
+		oneServer("tool_projection: {}"):                                   "mcp_servers.s.tool_projection",
 	} {
 		list := mustParse(t, text, nil).Unsupported()
 		if len(list) != 1 {
@@ -99,4 +101,9 @@ func TestMemoryStoreIsAField(t *testing.T) {
 			t.Errorf("%s: got %v", text, got)
 		}
 	}
+}
+
+// oneGroup is a file with a server s and a group g with these keys.
+func oneGroup(keys string) string {
+	return "mcp_servers: {s: {command: [x]}, g: {mode: group, " + keys + "}}"
 }

@@ -52,6 +52,14 @@ var builtin = []tool{
 	{"roots", "Answers what the client said to roots/list, null before.", ``},
 }
 
+// hints are a tool's annotations: a call of sleep may be made again.
+func hints(name string) string {
+	if name == "sleep" {
+		return `"annotations":{"readOnlyHint":true},`
+	}
+	return ""
+}
+
 // call answers tools/call, and echo without any allocation.
 func (s *server) call(id, params []byte) {
 	var name, args, meta []byte
@@ -253,7 +261,7 @@ func (s *server) list(id, params []byte) {
 			s.buf = append(s.buf, ',')
 		}
 		t := s.tool(i)
-		s.buf = append(s.buf, `{"name":"`+t.name+`","description":"`+t.description+`","inputSchema":{"type":"object","properties":{`+t.properties+`}}}`...)
+		s.buf = append(s.buf, `{"name":"`+t.name+`","description":"`+t.description+`",`+hints(t.name)+`"inputSchema":{"type":"object","properties":{`+t.properties+`}}}`...)
 	}
 	s.buf = append(s.buf, ']')
 	if to < s.tools() {

@@ -1,0 +1,484 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aabb9013/hangar/backends"
+	"github.com/aabb9013/hangar/backends/fake"
+	"github.com/aabb9013/hangar/persistence"
+	"github.com/aabb9013/hangar/supervisor"
+)
+
+// groupSpec is a group over these servers.
+func groupSpec(members []string, edits ...func(*supervisor.GroupSpec)) supervisor.GroupSpec {
+	g := supervisor.GroupSpec{ID: "pool", AutoStart: true}
+	for _, id := range members {
+		g.Members = append(g.Members, supervisor.GroupMember{ID: id})
+	}
+	for _, edit := range edits {
+		edit(&g)
+	}
+	return g.WithDefaults()
+}
+
+// newGroupSystem runs n servers s0, s1, … in one group, pool, all ready.
+func newGroupSystem(t *testing.T, s script, n int, edits ...func(*supervisor.GroupSpec)) *testSystem {
+	t.Helper()
+	ts := newTestSystem(t, s, specs(n)...)
+	var members []string
+	for i := range n {
+		members = append(members, fmt.Sprint("s", i))
+	}
+	if err := ts.CreateGroup(context.Background(), groupSpec(members, edits...)); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Wait()
+	return ts
+}
+
+// beginGroup calls a tool of the group in the background.
+func (s *testSystem) beginGroup(o callOf) *pending {
+	s.t.Helper()
+	ref, ok := s.GroupRef([]byte("pool"))
+	if !ok {
+		s.t.Fatal("no group pool")
+	}
+	return begin(ref, o)
+}
+
+func (s *testSystem) echoGroup() error {
+	s.t.Helper()
+	return s.beginGroup(callOf{tool: "echo", args: `{"text":"hi"}`}).wait()
+}
+
+func (s *testSystem) group() *supervisor.GroupView {
+	s.t.Helper()
+	synctest.Wait()
+	v, ok := s.GroupView("pool")
+	if !ok {
+		s.t.Fatal("no group pool")
+	}
+	return v
+}
+
+func (s *testSystem) wantGroup(state supervisor.GroupState, inRotation ...string) {
+	s.t.Helper()
+	v := s.group()
+	var in []string
+	for _, m := range v.Members {
+		if m.InRotation {
+			in = append(in, m.ID)
+		}
+	}
+	if v.State != state || !slices.Equal(in, inRotation) {
+		s.t.Fatalf("group is %s with %v in rotation, want %s with %v", v.State, in, state, inRotation)
+	}
+}
+
+func TestGroupStartsItsMembersAndSharesCallsByWeight(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newGroupSystem(t, nil, 3, func(g *supervisor.GroupSpec) {
+			g.Strategy = supervisor.WeightedRoundRobin
+			g.Members[0].Weight, g.Members[1].Weight, g.Members[2].Weight = 1, 2, 3
+		})
+		s.wantGroup(supervisor.GroupHealthy, "s0", "s1", "s2")
+		var calls []*pending
+		for range 60 {
+			calls = append(calls, s.beginGroup(callOf{tool: "echo", args: `{"text":"hi"}`}))
+		}
+		for _, c := range calls {
+			wantNil(t, c.wait())
+		}
+		for i, want := range []int64{10, 20, 30} {
+			if got := s.view(fmt.Sprint("s", i)).Counters.Calls.Load(); got != want {
+				t.Errorf("s%d got %d of 60 calls, want %d", i, got, want)
+			}
+		}
+	})
+}
+
+func wantNil(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestIdleMemberStaysInRotationAndIsWoken(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newGroupSystem(t, nil, 2)
+		wantNil(t, s.echoGroup())
+		time.Sleep(supervisor.DefaultIdleTTL + time.Minute)
+		s.wantState("s0", supervisor.Cold, supervisor.PhaseNone)
+		s.wantGroup(supervisor.GroupHealthy, "s0", "s1")
+		wantNil(t, s.echoGroup())
+		wantNil(t, s.echoGroup())
+		s.wantState("s1", supervisor.Ready, supervisor.PhaseNone)
+	})
+}
+
+func TestStoppedMemberLeavesAtOnceAndComesBackWhenStarted(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newGroupSystem(t, nil, 2)
+		wantNil(t, s.Stop(context.Background(), "s0", "test"))
+		s.wantGroup(supervisor.GroupHealthy, "s1")
+		time.Sleep(10 * time.Minute)
+		s.wantState("s0", supervisor.Cold, supervisor.PhaseNone)
+		wantNil(t, s.echoGroup())
+		_, err := s.Start(context.Background(), "s0")
+		wantNil(t, err)
+		s.wantGroup(supervisor.GroupHealthy, "s0", "s1")
+	})
+}
+
+// TestCallFailsOverWhenItsEffectIsNone: what was not written, and what may be
+// repeated, is tried at the next member; nothing else is.
+func TestCallFailsOverOnlyWhenThatIsSafe(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newGroupSystem(t, nil, 2)
+		once := s.beginGroup(callOf{tool: "progress", args: `{"n":1,"delay_ms":1000}`})
+		synctest.Wait()
+		again := s.beginGroup(callOf{tool: "sleep", args: `{"ms":1000}`})
+		synctest.Wait()
+		s.backend.Last("s0").Crash(1)
+		s.backend.Last("s1").Crash(1)
+		synctest.Wait()
+		var crash *backends.CrashError
+		if err := once.wait(); !errors.As(err, &crash) || !crash.Sent || crash.Server != "s0" {
+			t.Errorf("a call that may have had an effect: %v", err)
+		}
+		if err := again.wait(); !errors.Is(err, supervisor.ErrGroupUnavailable) && err != nil {
+			t.Errorf("%v", err)
+		}
+		if v := s.group(); v.Retries > 1 {
+			t.Errorf("%d retries", v.Retries)
+		}
+
+		time.Sleep(time.Second)
+		s.wantGroup(supervisor.GroupHealthy, "s0", "s1")
+		var calls []*pending
+		for range 6 {
+			calls = append(calls, s.beginGroup(callOf{tool: "sleep", args: `{"ms":1000}`}))
+		}
+		synctest.Wait()
+		s.backend.Last("s1").Crash(1)
+		for _, c := range calls {
+			wantNil(t, c.wait())
+		}
+		if v := s.group(); v.Retries < 3 {
+			t.Errorf("%d retries, want one for each of the calls that were cut off", v.Retries)
+		}
+	})
+}
+
+func TestToolErrorsAreNoReasonToRetry(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newGroupSystem(t, nil, 2)
+		for _, tool := range []string{"fail", "rpcerror"} {
+			wantNil(t, s.beginGroup(callOf{tool: tool}).wait())
+		}
+		if v := s.group(); v.Retries != 0 || v.Members[0].Failures+v.Members[1].Failures != 0 {
+			t.Errorf("%+v", v)
+		}
+	})
+}
+
+func TestAllDeadIsUnavailableAtOnceAndRecoversByItself(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var broken atomic.Bool
+		broken.Store(true)
+		s := newGroupSystem(t, func(string, uint64) fake.Script {
+			if broken.Load() {
+				return fake.Script{StartErr: errors.New("no luck")}
+			}
+			return fake.Script{}
+		}, 3, func(g *supervisor.GroupSpec) { g.BreakerThreshold = 3 })
+		s.wantGroup(supervisor.GroupDegraded)
+		if v := s.group(); v.Circuit != supervisor.CircuitOpen {
+			t.Errorf("circuit %s", v.Circuit)
+		}
+		began := time.Now()
+		err := s.echoGroup()
+		var unavailable *supervisor.GroupUnavailableError
+		if !errors.As(err, &unavailable) || unavailable.Members != 3 || time.Since(began) > 10*time.Millisecond {
+			t.Errorf("%v after %s", err, time.Since(began))
+		}
+		time.Sleep(supervisor.DefaultBreakerReset + time.Second) // half open, and open again
+		if v := s.group(); v.Circuit != supervisor.CircuitOpen {
+			t.Errorf("after a probe that failed: circuit %s", v.Circuit)
+		}
+		broken.Store(false)
+		time.Sleep(supervisor.DefaultBreakerReset)
+		s.wantGroup(supervisor.GroupHealthy, "s0", "s1", "s2")
+		if v := s.group(); v.Circuit != supervisor.CircuitClosed {
+			t.Errorf("circuit %s", v.Circuit)
+		}
+		wantNil(t, s.echoGroup())
+		for kind, want := range map[supervisor.EventKind]int{
+			supervisor.GroupCircuitOpened: 2, supervisor.GroupCircuitClosed: 1, supervisor.CircuitBreakerStateChanged: 5,
+		} {
+			if got := s.count("pool", kind); got != want {
+				t.Errorf("%d events %s, want %d: %v", got, kind, want, kinds(s.events("pool")))
+			}
+		}
+	})
+}
+
+func TestGroupOfFiveServesWithThreeDead(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newGroupSystem(t, func(server string, epoch uint64) fake.Script {
+			if dead := server == "s0" || server == "s2" || server == "s4"; dead && epoch > 1 {
+				return fake.Script{StartErr: errors.New("no luck")}
+			}
+			return fake.Script{}
+		}, 5)
+		for _, id := range []string{"s0", "s2", "s4"} {
+			s.backend.Last(id).Crash(1)
+		}
+		s.wantGroup(supervisor.GroupHealthy, "s1", "s3")
+		for range 20 {
+			wantNil(t, s.echoGroup())
+		}
+	})
+}
+
+func TestUnansweredCallsEjectAMember(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newGroupSystem(t, nil, 2)
+		s.backend.Last("s0").Freeze()
+		for range 4 {
+			s.beginGroup(callOf{tool: "echo", args: `{"text":"hi"}`, timeout: 2 * time.Second}).wait()
+		}
+		s.wantGroup(supervisor.GroupHealthy, "s1")
+		s.backend.Last("s0").Thaw()
+		time.Sleep(supervisor.DefaultBreakerReset)
+		s.wantGroup(supervisor.GroupHealthy, "s0", "s1")
+	})
+}
+
+func TestSlowMemberIsEjectedWhenThatIsAskedFor(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newGroupSystem(t, func(server string, _ uint64) fake.Script {
+			if server == "s2" {
+				return fake.Script{CallDelay: 200 * time.Millisecond}
+			}
+			return fake.Script{CallDelay: 10 * time.Millisecond}
+		}, 3, func(g *supervisor.GroupSpec) { g.Outlier.Factor = 5 })
+		for range 75 {
+			wantNil(t, s.echoGroup())
+		}
+		time.Sleep(supervisor.DefaultOutlierInterval)
+		s.wantGroup(supervisor.GroupHealthy, "s0", "s1")
+		time.Sleep(supervisor.DefaultOutlierEjection)
+		s.wantGroup(supervisor.GroupHealthy, "s0", "s1", "s2")
+	})
+}
+
+func TestGroupsSurviveARestart(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		store := persistence.NewMemory()
+		open := func() *testSystem {
+			return newTestSystemWith(t, nil, func(o *Options) { o.Store, o.Specs = store, specs(3) })
+		}
+		s := open()
+		ctx := context.Background()
+		wantNil(t, s.CreateGroup(ctx, groupSpec(nil)))
+		wantNil(t, s.AddMember(ctx, "pool", supervisor.GroupMember{ID: "s1", Weight: 7}))
+		wantNil(t, s.AddMember(ctx, "pool", supervisor.GroupMember{ID: "s2"}))
+		least := supervisor.LeastConnections
+		wantNil(t, s.UpdateGroup(ctx, "pool", supervisor.GroupPatch{Strategy: &least}))
+		wantNil(t, s.RemoveMember(ctx, "pool", "s2"))
+		want := s.group().Spec
+		wantNil(t, s.Close(ctx))
+		s = open()
+		s.wantGroup(supervisor.GroupHealthy, "s1")
+		if got := s.group().Spec; got.Strategy != least || got.Members[0] != want.Members[0] || len(got.Members) != 1 {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+		wantNil(t, s.DeleteGroup(ctx, "pool"))
+		wantNil(t, s.Close(ctx))
+		if s = open(); len(s.GroupViews()) != 0 {
+			t.Error("a deleted group is back")
+		}
+	})
+}
+
+func TestGroupRefusals(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newGroupSystem(t, nil, 2)
+		ctx := context.Background()
+		wantErr(t, s.CreateGroup(ctx, groupSpec(nil)), supervisor.ErrGroupExists)
+		wantErr(t, s.CreateGroup(ctx, groupSpec(nil, func(g *supervisor.GroupSpec) { g.ID = "s0" })), supervisor.ErrServerExists)
+		wantErr(t, s.CreateGroup(ctx, groupSpec([]string{"none"}, func(g *supervisor.GroupSpec) { g.ID = "other" })), supervisor.ErrServerNotFound)
+		wantErr(t, s.Create(ctx, spec("pool")), supervisor.ErrGroupExists)
+		wantErr(t, s.AddMember(ctx, "pool", supervisor.GroupMember{ID: "none"}), supervisor.ErrServerNotFound)
+		wantErr(t, s.AddMember(ctx, "pool", supervisor.GroupMember{ID: "s0"}), supervisor.ErrInvalidSpec)
+		wantErr(t, s.AddMember(ctx, "none", supervisor.GroupMember{ID: "s0"}), supervisor.ErrGroupNotFound)
+		wantErr(t, s.RemoveMember(ctx, "pool", "none"), supervisor.ErrServerNotFound)
+		bad := supervisor.Strategy("best")
+		wantErr(t, s.UpdateGroup(ctx, "pool", supervisor.GroupPatch{Strategy: &bad}), supervisor.ErrInvalidSpec)
+		wantErr(t, s.Rebalance(ctx, "none"), supervisor.ErrGroupNotFound)
+		wantErr(t, s.DeleteGroup(ctx, "none"), supervisor.ErrGroupNotFound)
+	})
+}
+
+func TestServerOfTwoGroupsTellsBoth(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newGroupSystem(t, nil, 2)
+		wantNil(t, s.CreateGroup(context.Background(), groupSpec([]string{"s0"}, func(g *supervisor.GroupSpec) { g.ID = "other" })))
+		wantNil(t, s.Stop(context.Background(), "s0", "test"))
+		s.wantGroup(supervisor.GroupHealthy, "s1")
+		if v, _ := s.GroupView("other"); v.State != supervisor.GroupInactive {
+			t.Errorf("other is %s", v.State)
+		}
+	})
+}
+
+func TestDeletedServerLeavesItsGroups(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newGroupSystem(t, nil, 2)
+		wantNil(t, s.Delete(context.Background(), "s0"))
+		s.wantGroup(supervisor.GroupHealthy, "s1")
+		if v := s.group(); len(v.Members) != 1 {
+			t.Errorf("members %+v", v.Members)
+		}
+		wantNil(t, s.echoGroup())
+	})
+}
+
+// TestDeletedGroupTakesOnlyItsOwnServers deletes a group with one member of
+// its own and one that is shared.
+func TestDeletedGroupTakesOnlyItsOwnServers(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newTestSystemWith(t, nil, func(o *Options) {
+			o.Specs = specs(2)
+			o.Groups = []supervisor.GroupSpec{groupSpec([]string{"s0", "s1"}, func(g *supervisor.GroupSpec) {
+				g.Provenance, g.Members[1].Owned = supervisor.FromConfig, true
+			})}
+		})
+		s.wantGroup(supervisor.GroupHealthy, "s0", "s1")
+		ref, _ := s.GroupRef([]byte("pool"))
+		wantNil(t, s.DeleteGroup(context.Background(), "pool"))
+		s.wantState("s0", supervisor.Ready, supervisor.PhaseNone)
+		if _, ok := s.View("s1"); ok {
+			t.Error("the group's own server is left")
+		}
+		synctest.Wait()
+		wantErr(t, begin(ref, callOf{tool: "echo"}).wait(), supervisor.ErrGroupNotFound)
+		if got := kinds(s.events("pool")); got[0] != supervisor.GroupCreated || !slices.Contains(got, supervisor.GroupDeleted) {
+			t.Errorf("events %v", got)
+		}
+	})
+}
+
+func TestCancelReachesTheMember(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newGroupSystem(t, nil, 2)
+		p := s.beginGroup(callOf{tool: "sleep", args: `{"ms":60000}`})
+		synctest.Wait()
+		ref, _ := s.GroupRef([]byte("pool"))
+		ref.Cancel(p.call.ID, context.Canceled)
+		wantErr(t, p.wait(), context.Canceled)
+		p = s.beginGroup(callOf{tool: "sleep", args: `{"ms":60000}`})
+		synctest.Wait()
+		wantNil(t, s.RemoveMember(context.Background(), "pool", "s1")) // it was s1's turn
+		if s.view("s1").Counters.Calls.Load() != 1 || p.isDone() {
+			t.Fatal("the member that was removed has no call")
+		}
+		ref.Cancel(p.call.ID, context.Canceled)
+		wantErr(t, p.wait(), context.Canceled)
+	})
+}
+
+func TestCallGoesToAMemberThatHasTheTool(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newGroupSystem(t, func(server string, _ uint64) fake.Script {
+			if server == "s1" {
+				return fake.Script{Tools: []string{"special"}}
+			}
+			return fake.Script{}
+		}, 3)
+		ref, _ := s.GroupRef([]byte("pool"))
+		if v := ref.View(); len(v.Catalogue.Tools) != len(s.view("s1").Catalogue.Tools) || v.ToolsStale {
+			t.Errorf("the group lists %d tools, stale %t", len(v.Catalogue.Tools), v.ToolsStale)
+		}
+		for range 6 {
+			wantNil(t, s.beginGroup(callOf{tool: "special"}).wait())
+		}
+		if n := s.view("s1").Counters.Calls.Load(); n != 6 {
+			t.Errorf("the one member with the tool got %d of 6 calls", n)
+		}
+	})
+}
+
+func TestGroupEventsHaveTheirFields(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newGroupSystem(t, nil, 2, func(g *supervisor.GroupSpec) { g.BreakerThreshold, g.MinHealthy = 1, 2 })
+		ctx := context.Background()
+		s.backend.Last("s0").Crash(1)
+		synctest.Wait()
+		wantNil(t, s.Rebalance(ctx, "pool"))
+		text := "new"
+		wantNil(t, s.UpdateGroup(ctx, "pool", supervisor.GroupPatch{Description: &text}))
+		wantNil(t, s.RemoveMember(ctx, "pool", "s0"))
+		wantNil(t, s.DeleteGroup(ctx, "pool"))
+		fields := map[supervisor.EventKind][]string{
+			supervisor.GroupCreated: {"strategy", "min_healthy"}, supervisor.GroupUpdated: nil, supervisor.GroupDeleted: nil,
+			supervisor.GroupMemberAdded: {"member_id", "weight", "priority"}, supervisor.GroupMemberRemoved: {"member_id"},
+			supervisor.GroupMemberHealthChanged: {"member_id", "in_rotation", "reason"},
+			supervisor.GroupStateChanged:        {"old_state", "new_state", "healthy_count", "total_count"},
+			supervisor.GroupCircuitOpened:       {"failure_count"}, supervisor.GroupCircuitClosed: nil,
+			supervisor.CircuitBreakerStateChanged: {"mcp_server_id", "old_state", "new_state"},
+		}
+		seen := map[supervisor.EventKind]bool{}
+		for _, e := range s.events("pool") {
+			want, known := fields[e.kind]
+			if !known || e.data["group_id"] != "pool" {
+				t.Errorf("%s %v", e.kind, e.data)
+			}
+			for _, field := range want {
+				if e.data[field] == nil {
+					t.Errorf("%s has no %s: %v", e.kind, field, e.data)
+				}
+			}
+			seen[e.kind] = true
+		}
+		for kind := range fields {
+			if !seen[kind] {
+				t.Errorf("no event %s", kind)
+			}
+		}
+	})
+}
+
+// TestServerDeletedWhileItsGroupIsMade: both changes are under way at once.
+func TestServerDeletedWhileItsGroupIsMade(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newTestSystem(t, nil, specs(2)...)
+		ctx := context.Background()
+		done := make(chan error, 2)
+		go func() { done <- s.CreateGroup(ctx, groupSpec([]string{"s0", "s1"})) }()
+		go func() { done <- s.Delete(ctx, "s0") }()
+		for range 2 {
+			if err := <-done; err != nil && !errors.Is(err, supervisor.ErrServerNotFound) {
+				t.Error(err)
+			}
+		}
+		synctest.Wait()
+		v, ok := s.GroupView("pool")
+		if !ok {
+			return // the deletion came first
+		}
+		if len(v.Members) != 1 || v.Members[0].ID != "s1" {
+			t.Errorf("members %+v", v.Members)
+		}
+		wantErr(t, s.AddMember(ctx, "pool", supervisor.GroupMember{ID: "s1"}), supervisor.ErrInvalidSpec)
+	})
+}
