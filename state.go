@@ -47,7 +47,7 @@ func (rt *Runtime) Backup(ctx context.Context) (BackupInfo, error) {
 		return BackupInfo{}, fmt.Errorf("%w: there is nothing to back up; give the runtime a data directory", ErrInMemory)
 	}
 	if !rt.backingUp.CompareAndSwap(false, true) {
-		return BackupInfo{}, fmt.Errorf("%w: another backup is under way", ErrOverloaded)
+		return BackupInfo{}, errBackingUp{}
 	}
 	defer rt.backingUp.Store(false)
 	if err := sys.Flush(ctx); err != nil {
@@ -62,6 +62,13 @@ func (rt *Runtime) Backup(ctx context.Context) (BackupInfo, error) {
 	}
 	return info, err
 }
+
+// errBackingUp refuses a second backup. It is ErrOverloaded, whose own text is
+// about calls.
+type errBackingUp struct{}
+
+func (errBackingUp) Error() string        { return "another backup is under way; try again when it is done" }
+func (errBackingUp) Is(target error) bool { return target == ErrOverloaded }
 
 // BackupDir backs up a data directory that no runtime has open. An empty path
 // chooses a new file in its directory "backups". ErrLocked, ErrUnwritable,

@@ -16,7 +16,7 @@ func TestBackupSaysWhyItIsRefused(t *testing.T) {
 	}{
 		{fmt.Errorf("%w: give it a directory", supervisor.ErrInMemory), 409, "StateInMemoryError", "give it a directory"},
 		{fmt.Errorf("%w: full", supervisor.ErrReadOnly), 507, "StateReadOnlyError", "full"},
-		{fmt.Errorf("%w: another backup is under way", supervisor.ErrOverloaded), 503, "RateLimitExceededError", "another backup"},
+		{fmt.Errorf("%w: another backup is under way", supervisor.ErrOverloaded), 429, "RateLimitExceededError", "another backup"},
 		{errors.New("disk on fire"), 500, "InternalServerError", "internal error"},
 	} {
 		a := testAPI(&fakeRuntime{backup: func() (Backup, error) { return Backup{}, c.err }})

@@ -27,7 +27,7 @@ func onDisk(t *testing.T, dir string) (bytes uint64) {
 	return bytes
 }
 
-// Twelve times the bound is written, as fast as the store takes it.
+// Eight times the bound is written, as fast as the store takes it.
 func TestDirectoryStaysWithinItsBound(t *testing.T) {
 	const bound = 4 << 20
 	dir := t.TempDir()
@@ -39,7 +39,7 @@ func TestDirectoryStaysWithinItsBound(t *testing.T) {
 	}
 	defer s.Close()
 	var most, offset uint64
-	for i := 0; offset < 12*bound; i++ {
+	for i := 0; offset < 8*bound; i++ {
 		for j := range 5000 {
 			s.CallBuffer().Record(&CallRecord{
 				Server: fmt.Sprint("server-", j%200), Tool: "search", CallID: uint64(i*5000 + j), Start: int64(i) << 30, Outcome: Completed,

@@ -51,7 +51,7 @@ func childRecord(dir string) error {
 // What was recorded before the process died is in the log after it, once, in the
 // order of its server, although most of it had not been flushed.
 func TestKilledRecorderLosesNoCall(t *testing.T) {
-	rounds := 8
+	rounds := 6
 	if testing.Short() {
 		rounds = 3
 	}

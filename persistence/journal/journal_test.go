@@ -112,7 +112,7 @@ func TestTornTailAndDamageInTheMiddleAreToldApart(t *testing.T) {
 // Flipped bytes never make a record that was not written, nor a panic.
 func TestFlippedBytesNeverBecomeARecord(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
-	for range 5000 {
+	for range 2000 {
 		segment := make([]byte, segmentSize)
 		seed := Begin(segment, Header{Sequence: random.Uint64()})
 		at := HeaderSize
