@@ -196,8 +196,12 @@ func (c *cell) callsOf(t *backends.Traffic, now time.Time, secrets *redact.Redac
 
 func (c *cell) memoryCurve(epoch uint64) []supervisor.MemorySample {
 	samples := []supervisor.MemorySample{}
-	if c.sys.opts.MemoryCurve != nil {
-		samples = append(samples, c.sys.opts.MemoryCurve(c.id, epoch)...)
+	of, points := c.curve.read()
+	if of != epoch {
+		return samples // it did not run long enough to be measured
 	}
-	return samples[max(0, len(samples)-supervisor.MaxMemorySamples):]
+	for _, p := range points {
+		samples = append(samples, supervisor.MemorySample{At: p.At.UTC().Round(0), RSS: uint64(max(p.Bytes, 0))})
+	}
+	return samples
 }

@@ -31,21 +31,15 @@ func (s *testSystem) dossiers(server string) []supervisor.Dossier {
 
 func TestDossierOfACrash(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		var samples []supervisor.MemorySample
-		for i := range 2 * supervisor.MaxMemorySamples {
-			samples = append(samples, supervisor.MemorySample{At: time.Now().UTC(), RSS: uint64(i)})
-		}
 		s := newTestSystemWith(t, always(fake.Script{Stderr: []string{"starting", "panic: no region"}}), func(o *Options) {
 			o.Specs = []supervisor.ServerSpec{spec("a", concurrency(3))}
-			o.MemoryCurve = func(server string, epoch uint64) []supervisor.MemorySample {
-				if server != "a" || epoch != 1 {
-					t.Errorf("the memory of %s in epoch %d was asked for", server, epoch)
-				}
-				return samples
-			}
 		})
 		s.mustEcho("a")
 		replied := time.Now()
+		ref, _ := s.Ref([]byte("a"))
+		for bytes := range int64(3) {
+			ref.cell.curve.add(1, MemoryPoint{time.Now(), bytes})
+		}
 		time.Sleep(time.Second)
 		var sent []*pending
 		for range 3 {
@@ -82,8 +76,8 @@ func TestDossierOfACrash(t *testing.T) {
 		if len(d.Stderr) != 2 || d.Stderr[1].Text != "panic: no region" {
 			t.Errorf("stderr %v", d.Stderr)
 		}
-		if n := len(d.Memory); n != supervisor.MaxMemorySamples || d.Memory[n-1].RSS != uint64(len(samples)-1) {
-			t.Errorf("%d samples", n)
+		if n := len(d.Memory); n != 3 || d.Memory[2].RSS != 2 || !d.Memory[2].At.Equal(replied) {
+			t.Errorf("memory %v", d.Memory)
 		}
 		last := d.Frames[backends.MaxFrames-1]
 		if last.Direction != "to_server" || last.Method != "tools/call" || !strings.Contains(last.Head, `"name":"sleep"`) || last.At.IsZero() {

@@ -89,7 +89,7 @@ func TestShortageIsToldToTheCaller(t *testing.T) {
 		for range 2 * supervisor.DefaultMaxFailures {
 			err := s.echo("a")
 			var failed *supervisor.StartFailedError
-			if !errors.As(err, &failed) || !strings.Contains(failed.Reason, "resource exhausted") {
+			if !errors.As(err, &failed) || !strings.Contains(failed.Reason, backends.ErrResource.Error()) {
 				t.Fatalf("got %v, want a failed start that says why", err)
 			}
 		}

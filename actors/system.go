@@ -40,10 +40,6 @@ type Options struct {
 	RunTag       string
 	RunID        uint64
 	Client       backends.ClientInfo
-	// MemoryCurve tells the last memory samples of an instance that has ended,
-	// oldest first, for its crash dossier; nil where memory is not sampled. It is
-	// called by actors: it must not block.
-	MemoryCurve func(server string, epoch uint64) []supervisor.MemorySample
 	// Specs are the servers of the configuration file; they win over servers
 	// made by API with the same id.
 	Specs []supervisor.ServerSpec

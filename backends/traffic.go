@@ -9,7 +9,7 @@ const (
 	// MaxFates is how many calls in flight are told one by one, the oldest.
 	MaxFates = 50
 	// MaxHead is how much of a message that was received is kept.
-	MaxHead = 192
+	MaxHead = 160
 )
 
 // Traffic is what passed between the runtime and an instance before its end.

@@ -10,8 +10,6 @@ const (
 	// bytes together; the oldest are left out, a longer line is cut.
 	MaxDossierLines = 50
 	MaxDossierText  = 8 << 10
-	// MaxMemorySamples bounds the memory curve; the oldest are left out.
-	MaxMemorySamples = 30
 	// MaxDossierChanges bounds the changes since the last good run.
 	MaxDossierChanges = 50
 )
