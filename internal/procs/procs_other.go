@@ -12,3 +12,9 @@ func Tree(...int) []Info { return nil }
 
 // Uptime is unknown here.
 func Uptime() time.Duration { return 0 }
+
+// BootID is unknown here.
+func BootID() string { return "" }
+
+// DropProgramPages does nothing here.
+func DropProgramPages() {}
