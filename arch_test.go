@@ -54,7 +54,7 @@ var layers = []layer{
 		"decisions are pure: they know the contract's types and nothing that acts"},
 	{"backends", []string{"backends", "backends/link", "internal/jsonrpc", "internal/limits"},
 		"a backend knows processes and sockets, not policy: it starts, carries, stops and reports"},
-	{"backends/subprocess", []string{"backends", "backends/link", "internal/jsonrpc", "internal/reaper", "internal/limits"},
+	{"backends/subprocess", []string{"backends", "backends/link", "internal/jsonrpc", "internal/reaper", "internal/limits", "internal/procs"},
 		"child processes are started by the reaper"},
 	{"backends/backendtest", []string{"backends", "backends/link", "internal/jsonrpc", "internal/testserver/..."},
 		"the suite of all backends needs the stub server besides"},

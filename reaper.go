@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/aabb9013/hangar/httpapi"
 	"github.com/aabb9013/hangar/internal/procs"
 	"github.com/aabb9013/hangar/internal/reaper"
 	"github.com/aabb9013/hangar/persistence"
@@ -22,6 +23,38 @@ import (
 // outlives its server until Close, and a runtime killed by kill -9 until the
 // next Start on the same DataDir.
 func BeReaper() { reaper.ExecIfRequested() }
+
+// Processes tells the edge of every process of ours: this one, the reaper and
+// what the servers started. Of other children of an embedding program it says
+// nothing.
+func (e edge) Processes() []httpapi.Process {
+	uptime := procs.Uptime()
+	row := func(info procs.Info, role httpapi.ProcessRole) httpapi.Process {
+		return httpapi.Process{
+			PID: info.PID, PPID: info.PPID, Role: role, Command: info.Comm,
+			Age: info.Age(uptime), RSS: info.RSS, State: info.State,
+		}
+	}
+	var all []httpapi.Process
+	if self, err := procs.Read(os.Getpid()); err == nil {
+		all = append(all, row(self, httpapi.RoleRuntime))
+	}
+	for _, p := range e.rt.backend.Processes() {
+		role := httpapi.RoleStray
+		switch {
+		case p.Reaper:
+			role = httpapi.RoleReaper
+		case p.Instance:
+			role = httpapi.RoleInstance
+		case p.Server != "":
+			role = httpapi.RoleDescendant
+		}
+		r := row(p.Info, role)
+		r.Server, r.Epoch = p.Server, p.Epoch
+		all = append(all, r)
+	}
+	return all
+}
 
 // docRun is the document that says whose processes a data directory's are, and
 // which run of a runtime has it.

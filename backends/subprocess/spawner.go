@@ -19,6 +19,9 @@ type spawner interface {
 	close()
 	// reaperPID is 0 where there is none.
 	reaperPID() int
+	// instanceOf is the pid of the living instance that a process carries the
+	// mark of, 0 if there is none.
+	instanceOf(pid int) int
 }
 
 // command is what a spawner starts, in a process group of its own.

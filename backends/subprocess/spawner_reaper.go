@@ -34,6 +34,8 @@ func (s reaperSpawner) start(ctx context.Context, cmd command) (process, error) 
 func (s reaperSpawner) close()         { s.client.Close() }
 func (s reaperSpawner) reaperPID() int { return s.client.PID() }
 
+func (s reaperSpawner) instanceOf(pid int) int { return s.client.InstanceOf(pid) }
+
 // reaped is a child of the reaper.
 type reaped struct{ child *reaper.Child }
 

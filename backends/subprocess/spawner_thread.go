@@ -86,6 +86,8 @@ func (s *threadSpawner) close() {
 
 func (s *threadSpawner) reaperPID() int { return 0 }
 
+func (s *threadSpawner) instanceOf(int) int { return 0 }
+
 // threadChild is a child of this process.
 type threadChild struct {
 	proc   *os.Process

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -53,6 +54,9 @@ const (
 type Backend struct {
 	opts    Options
 	spawner spawner
+
+	mu      sync.Mutex
+	running map[*instance]struct{}
 }
 
 var _ backends.Backend = (*Backend)(nil)
@@ -83,7 +87,7 @@ func New(opts Options) *Backend {
 	if opts.Owner == 0 {
 		opts.Owner = reaper.NewOwner()
 	}
-	b := &Backend{opts: opts}
+	b := &Backend{opts: opts, running: make(map[*instance]struct{})}
 	if !opts.noReaper {
 		client, err := reaper.New(reaper.Options{Owner: opts.Owner, RunTag: opts.RunTag, Logger: opts.Logger})
 		if err == nil {
@@ -95,9 +99,6 @@ func New(opts Options) *Backend {
 	b.spawner = newThreadSpawner(!opts.noPidfds, func() { reaper.Sweep(opts.Owner, closeSweep) })
 	return b
 }
-
-// ReaperPID is the process id of the reaper, 0 while there is none.
-func (b *Backend) ReaperPID() int { return b.spawner.reaperPID() }
 
 // Close releases the backend. Children still running are killed, and whatever
 // else carries the owner's mark or tag.
@@ -145,8 +146,12 @@ func (b *Backend) Start(ctx context.Context, spec backends.LaunchSpec) (backends
 		Observer: spec.Observer, Fail: in.broken, Ended: in.stdoutEnded, StdinStall: b.opts.StdinStall,
 		Log: spec.Log, Streams: spec.Streams,
 	})
+	b.add(in)
 	go in.drainStderr()
-	go in.watch()
+	go func() {
+		in.watch()
+		b.remove(in)
+	}()
 	return in, nil
 }
 

@@ -69,19 +69,59 @@ func listed(pid int) []int {
 		if err != nil {
 			continue
 		}
-		for _, field := range bytes.Fields(list) {
-			if child, err := strconv.Atoi(string(field)); err == nil {
-				children = append(children, child)
-			}
-		}
+		children = appendPIDs(children, list)
 	}
 	return children
+}
+
+func appendPIDs(pids []int, list []byte) []int {
+	for field := range bytes.FieldsSeq(list) {
+		if pid, err := strconv.Atoi(string(field)); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// ChildList is the list of children of one thread, kept open for those who read
+// it often. It is for one goroutine.
+type ChildList struct {
+	file *os.File
+	buf  []byte
+}
+
+// OpenChildren opens the list of the first thread of this process. The kernel
+// gives it the orphans that the process adopts.
+func OpenChildren() (*ChildList, error) {
+	self := os.Getpid()
+	file, err := os.Open(path(self, "task/"+strconv.Itoa(self)+"/children"))
+	if err != nil {
+		return nil, err
+	}
+	return &ChildList{file, make([]byte, 4<<10)}, nil
+}
+
+// PIDs returns the children of now, zombies included.
+func (l *ChildList) PIDs() ([]int, error) {
+	for {
+		n, err := l.file.ReadAt(l.buf, 0)
+		if err != nil && err != io.EOF {
+			return nil, err
+		}
+		if n < len(l.buf) || n >= maxFile {
+			return appendPIDs(nil, l.buf[:n]), nil
+		}
+		l.buf = make([]byte, 2*len(l.buf))
+	}
 }
 
 // Tree returns the processes with these pids and all that descend from them,
 // each once and parents before their children. What starts or moves to another
 // parent meanwhile may be missed.
 func Tree(roots ...int) []Info {
+	if len(roots) == 0 {
+		return nil
+	}
 	children := listed
 	if !listsChildren() {
 		children = childrenOf(All())

@@ -2,6 +2,7 @@ package reaper
 
 import (
 	"os"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -85,13 +86,16 @@ func (s *server) killLeftovers() (killed int) {
 }
 
 // orphans are our children that we did not start.
-func (s *server) orphans() (pids []int) {
-	for _, pid := range procs.Children(os.Getpid()) {
-		if s.children[pid] == nil {
-			pids = append(pids, pid)
-		}
+func (s *server) orphans() []int {
+	var pids []int
+	var err error
+	if s.adopted != nil {
+		pids, err = s.adopted.PIDs()
 	}
-	return pids
+	if s.adopted == nil || err != nil {
+		pids = procs.Children(os.Getpid())
+	}
+	return slices.DeleteFunc(pids, func(pid int) bool { return s.children[pid] != nil })
 }
 
 // leftover tells whether the process is of an instance that has ended.

@@ -127,6 +127,24 @@ func (c *Client) PID() int {
 	return c.conn.process.Pid
 }
 
+// InstanceOf is the pid of the living child whose mark the process carries, 0
+// if there is none.
+func (c *Client) InstanceOf(pid int) int {
+	c.mu.Lock()
+	conn := c.conn
+	c.mu.Unlock()
+	m := markOf(pid)
+	if conn == nil || !m.of(c.opts.Owner) {
+		return 0
+	}
+	conn.mu.Lock()
+	defer conn.mu.Unlock()
+	if child := conn.children[m.id()]; child != nil {
+		return child.pid
+	}
+	return 0
+}
+
 // Close ends the reaper and with it every process that descends from it, and
 // returns when they are gone. Closing again waits for the first.
 func (c *Client) Close() {

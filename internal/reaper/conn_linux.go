@@ -6,7 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
-	"runtime"
+
 	"slices"
 	"strconv"
 	"strings"
@@ -18,9 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxQueued bounds the requests that wait to be written: a start and two
-// signals of every server of a full fleet. A reaper that leaves more unread is
-// taken for hung.
+// maxQueued bounds the signals that wait to be written: three of every server
+// of a full fleet. A reaper that leaves more unread is taken for hung.
 const maxQueued = 30_000
 
 // Errors of a start that has no reaper.
@@ -30,8 +29,8 @@ var (
 )
 
 // conn is one reaper process and the life-line to it. Three goroutines serve
-// it until it ends: the keeper's, which reads, one that writes, so that nobody
-// else ever waits for the reaper to read, and one that waits for its exit.
+// it until it ends: the keeper's, which reads, one that writes signals, so that
+// who sends one never waits for the reaper, and one that waits for its exit.
 type conn struct {
 	opts    Options
 	process *os.Process
@@ -43,18 +42,16 @@ type conn struct {
 
 	answered atomic.Uint64 // requests
 
+	sending sync.Mutex // one request after the other
+	shut    bool       // nothing more is sent; guarded by sending
+
 	mu       sync.Mutex
-	posted   uint64 // requests
-	queue    []outgoing
+	asked    uint64   // requests
+	queue    [][]byte // signals
 	leaving  bool
 	lost     bool
 	waiting  map[uint64]chan outcome // starts, until they are answered
 	children map[uint64]*Child
-}
-
-type outgoing struct {
-	message []byte
-	rights  []byte
 }
 
 // outcome is that of a start.
@@ -129,7 +126,7 @@ func open(opts Options) (*conn, error) {
 func environ(opts Options) []string {
 	own := []string{
 		envKey + "=" + opts.Owner.String(), RunEnv + "=" + opts.RunTag,
-		"GOMAXPROCS=" + strconv.Itoa(min(2, runtime.NumCPU())), "GOGC=25", "GOMEMLIMIT=8MiB", "GORACE=atexit_sleep_ms=0",
+		"GOMAXPROCS=" + strconv.Itoa(1), "GOGC=25", "GOMEMLIMIT=8MiB", "GORACE=atexit_sleep_ms=0",
 	}
 	env := slices.DeleteFunc(os.Environ(), func(kv string) bool {
 		name, _, _ := strings.Cut(kv, "=")
@@ -165,7 +162,7 @@ func (c *conn) start(lastID *atomic.Uint64, cmd Command) (*Child, error) {
 		for _, f := range cmd.Files {
 			fds = append(fds, int(f.Fd())) // which also makes it blocking, as children expect
 		}
-		if !c.post(outgoing{message, unix.UnixRights(fds...)}) {
+		if !c.expect() || !c.send(message, unix.UnixRights(fds...)) {
 			err = ErrLost
 		}
 	}
@@ -195,36 +192,56 @@ func (c *conn) reserve(lastID *atomic.Uint64, answer chan outcome) uint64 {
 
 func (c *conn) signal(id uint64, sig syscall.Signal) {
 	message, err := frame(request{ID: id, Signal: int(sig)})
-	if err == nil {
-		c.post(outgoing{message, nil})
+	if err != nil || !c.expect() {
+		return
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.queue) >= maxQueued {
+		c.process.Kill()
+		return
+	}
+	c.queue = append(c.queue, message)
+	wake(c.wake)
 }
 
-// post queues a request and watches that it is answered. False if the reaper
-// is lost or leaving.
-func (c *conn) post(m outgoing) bool {
+// expect watches that the request which follows is answered. False if the
+// reaper is lost or leaving.
+func (c *conn) expect() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.lost || c.leaving {
 		return false
 	}
-	if len(c.queue) >= maxQueued {
-		c.process.Kill()
-		return false
-	}
-	c.queue = append(c.queue, m)
-	c.posted++
-	number := c.posted
+	c.asked++
+	number := c.asked
 	time.AfterFunc(c.opts.Hang, func() {
 		if c.answered.Load() < number {
 			c.process.Kill() // nothing if it is gone
 		}
 	})
-	wake(c.wake)
 	return true
 }
 
-// write sends what is queued until the line ends.
+// send writes one request; it waits while the reaper does not read. False if
+// the line ended, and then nothing more can be sent.
+func (c *conn) send(message, rights []byte) bool {
+	c.sending.Lock()
+	defer c.sending.Unlock()
+	if c.shut {
+		return false
+	}
+	n, _, err := c.line.WriteMsgUnix(message, rights, nil)
+	if err == nil && n < len(message) {
+		_, err = c.line.Write(message[n:])
+	}
+	if err != nil {
+		c.process.Kill() // half a message makes the line useless
+	}
+	return err == nil
+}
+
+// write sends the queued signals until the line ends.
 func (c *conn) write() {
 	defer close(c.written)
 	for {
@@ -237,18 +254,16 @@ func (c *conn) write() {
 		queue, leaving := c.queue, c.leaving
 		c.queue = nil
 		c.mu.Unlock()
-		for _, m := range queue {
-			n, _, err := c.line.WriteMsgUnix(m.message, m.rights, nil)
-			if err == nil && n < len(m.message) {
-				_, err = c.line.Write(m.message[n:])
-			}
-			if err != nil {
-				c.process.Kill() // half a message makes the line useless
+		for _, message := range queue {
+			if !c.send(message, nil) {
 				return
 			}
 		}
 		if leaving {
+			c.sending.Lock()
+			c.shut = true
 			c.line.CloseWrite()
+			c.sending.Unlock()
 			return
 		}
 	}

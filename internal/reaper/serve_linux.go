@@ -55,6 +55,7 @@ type server struct {
 	mu       sync.Mutex
 	children map[int]*child    // by pid; not yet reaped
 	living   map[uint64]*child // the same, by id
+	adopted  *procs.ChildList  // nil where the kernel has no such list
 }
 
 // child is one instance.
@@ -79,6 +80,7 @@ func serve(owner string) int {
 	if s.owner, err = ParseOwner(owner); err == nil {
 		err = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 	}
+	s.adopted, _ = procs.OpenChildren()
 	s.tell(notice{Kind: hello, Errno: errnoOf(err)})
 	if err != nil {
 		return 1
