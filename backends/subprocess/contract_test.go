@@ -41,7 +41,11 @@ func (harness) Virtual() bool { return false }
 func (h harness) Backend(t testing.TB, tune backendtest.Tuning) backends.Backend {
 	opts := h.way
 	opts.EOFGrace, opts.TermGrace, opts.StdinStall = tune.EOFGrace, tune.TermGrace, tune.StdinStall
-	return open(t, opts)
+	b := open(t, opts)
+	if pid := b.spawner.reaperPID(); (pid == 0) != opts.noReaper {
+		t.Fatalf("the reaper is %d", pid)
+	}
+	return b
 }
 
 func (harness) Spec(t testing.TB, b backendtest.Behaviour) (spec backends.LaunchSpec, mustName, skip string) {

@@ -127,7 +127,7 @@ func (in *instance) watch() {
 
 	in.mu.Lock()
 	status.Asked = in.asked
-	if in.reason != nil {
+	if status.Err == nil { // a lost reaper is why, whatever its children showed first
 		status.Err = in.reason
 	}
 	in.mu.Unlock()

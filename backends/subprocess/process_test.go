@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/aabb9013/hangar/backends"
+	"github.com/aabb9013/hangar/internal/reaper"
 )
 
 // ends is an Observer that waits for the end only.
@@ -157,15 +158,53 @@ func running(pid int) bool {
 }
 
 func TestClosingTheBackendEndsItsChildren(t *testing.T) {
-	b := New(Options{})
-	in, e := launchStub(t, b, "-ignore-eof", "-ignore-term")
-	b.Close()
-	if exit := await(t, e); exit.Signal != "SIGKILL" || exit.Asked {
-		t.Errorf("exit %+v", exit)
+	for name, way := range ways {
+		t.Run(name, func(t *testing.T) {
+			way.Owner = reaper.NewOwner()
+			way.RunTag = way.Owner.Tag(1)
+			b := New(way)
+			e := make(ends, 1)
+			spec := e.spec()
+			spec.Command, spec.Env = stub("-ignore-eof", "-ignore-term", "-grandchild")
+			spec.RunTag = way.RunTag
+			in := launch(t, b, spec)
+			handshake(t, in)
+			daemon, err := strconv.Atoi(text(t, in, "grandchild", "{}"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			shown := b.Processes()
+			if i := slices.IndexFunc(shown, func(p Process) bool { return p.PID == daemon }); i < 0 || shown[i].Server != "s" || shown[i].Epoch != 1 || shown[i].Instance {
+				t.Errorf("the grandchild %d is shown as %+v", daemon, shown)
+			}
+			b.Close()
+			if exit := await(t, e); exit.Signal != "SIGKILL" || exit.Asked {
+				t.Errorf("exit %+v", exit)
+			}
+			if running(daemon) {
+				t.Error("its grandchild is left")
+			}
+			b.Close()
+			if _, err := b.Start(t.Context(), spec); !errors.Is(err, errBackendClosed) {
+				t.Errorf("a start on a closed backend: %v", err)
+			}
+		})
 	}
-	b.Close()
-	if _, err := b.Start(t.Context(), in.(*instance).spec); !errors.Is(err, errBackendClosed) {
-		t.Errorf("a start on a closed backend: %v", err)
+}
+
+func TestLostReaperIsNoFaultOfTheServer(t *testing.T) {
+	b := open(t, Options{})
+	_, e := launchStub(t, b)
+	pid := b.spawner.reaperPID()
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if exit := await(t, e); !errors.Is(exit.Err, backends.ErrReaperLost) || !errors.Is(exit.Err, backends.ErrResource) || exit.Normal() {
+		t.Errorf("exit %+v, want one by the lost reaper", exit)
+	}
+	in, _ := launchStub(t, b)
+	if got := text(t, in, "echo", `{"text":"again"}`); got != "again" || b.spawner.reaperPID() == pid {
+		t.Errorf("got %q from the reaper %d after %d", got, b.spawner.reaperPID(), pid)
 	}
 }
 
