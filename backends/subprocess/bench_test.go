@@ -18,6 +18,7 @@ func BenchmarkStart(b *testing.B) {
 		for _, parallel := range []int{1, 8} {
 			b.Run(fmt.Sprintf("%s/parallel=%d", name, parallel), func(b *testing.B) {
 				backend := open(b, way)
+				launch(b, backend, make(ends, 1).spec("/bin/sleep", "600")) // never quite alone
 				b.ReportAllocs()
 				b.ResetTimer()
 				var next atomic.Int64
