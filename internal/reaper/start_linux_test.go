@@ -8,6 +8,9 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/aabb9013/hangar/backends"
+	"github.com/aabb9013/hangar/internal/limits"
 )
 
 func TestStartErrorsKeepTheirErrno(t *testing.T) {
@@ -74,6 +77,24 @@ func TestChildrenGetWhatWasAskedAndNoMore(t *testing.T) {
 	}
 	r.in.Close()
 	r.await()
+}
+
+func TestStartErrorsSayWhat(t *testing.T) {
+	c := openClient(t, Options{})
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	_, err = c.Start(t.Context(), Command{
+		Path: "/bin/true", Argv: []string{"true"}, Files: [3]*os.File{null, null, null}, Into: limits.Entry{Dir: "/no/such/group"},
+	})
+	if !errors.Is(err, syscall.ENOENT) || !strings.Contains(err.Error(), "/no/such/group") || errors.Is(err, backends.ErrResource) {
+		t.Errorf("got %v, want ENOENT that names the group", err)
+	}
+	if short := (&startError{"x", syscall.EACCES, true}); !errors.Is(short, backends.ErrResource) || !errors.Is(short, syscall.EACCES) {
+		t.Errorf("%v is not what it was told to be", short)
+	}
 }
 
 func TestManyStartsAndEndsAtOnce(t *testing.T) {
