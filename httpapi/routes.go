@@ -82,6 +82,7 @@ func routes() []route {
 		{post, group + "/rebalance", PermGroupUpdate, (*API).rebalanceGroup},
 		{post, group + "/members", PermGroupUpdate, (*API).addMember},
 		{remove, group + "/members/{member_id}", PermGroupUpdate, (*API).removeMember},
+
 		{get, "/api/supervision/processes", read, (*API).listProcesses},
 
 		{get, "/api/system", PermAuthenticated, (*API).system},
