@@ -34,7 +34,7 @@ type layer struct {
 }
 
 var layers = []layer{
-	{"cmd", []string{".", "internal/config", "internal/examplefleet", "backends/docker", "internal/discovery/..."},
+	{"cmd", []string{".", "internal/config", "internal/examplefleet", "internal/procs", "backends/docker", "internal/discovery/..."},
 		"the command line uses the runtime as any embedder does: what it needs belongs into package hangar"},
 	{"bench", []string{".", "internal/jsonrpc", "internal/testserver/..."},
 		"benchmarks measure the whole as it is used; a part's benchmark stands beside the part"},
@@ -54,12 +54,17 @@ var layers = []layer{
 		"decisions are pure: they know the contract's types and nothing that acts"},
 	{"backends", []string{"backends", "backends/link", "internal/jsonrpc", "internal/limits"},
 		"a backend knows processes and sockets, not policy: it starts, carries, stops and reports"},
+	{"backends/subprocess", []string{"backends", "backends/link", "internal/jsonrpc", "internal/reaper", "internal/limits", "internal/procs"},
+		"child processes are started by the reaper"},
 	{"backends/backendtest", []string{"backends", "backends/link", "internal/jsonrpc", "internal/testserver/..."},
 		"the suite of all backends needs the stub server besides"},
 	{"internal", []string{"supervisor", "backends", "internal/jsonrpc", "internal/mcp"},
 		"internal packages are tools of the layers above and must not reach up"},
 	{"internal/usage", nil, "reading /proc needs nothing of ours"},
 	{"internal/limits", []string{"backends"}, "limits of processes know the host and the types of the contract, no policy"},
+	{"internal/reaper", []string{"backends", "internal/procs", "internal/limits"},
+		"the reaper is a process of its own, of which every package it imports is resident memory"},
+	{"internal/procs", nil, "what the kernel tells of processes is no business of any layer"},
 	{"internal/jsonrpc", nil, "the wire format is the lowest layer; everything may stand on it"},
 	{"internal/redact", nil, "what hides secrets must be usable wherever text leaves the runtime"},
 	{"internal/testserver", nil, "the stub server must be independent of the code it tests"},
@@ -362,7 +367,7 @@ var hostsBusiness = map[string][]string{
 }
 
 func TestEmbeddedPackagesLeaveTheirHostAlone(t *testing.T) {
-	programs := append([]string{"cmd", "examples", "internal/examplefleet"}, testSupport...)
+	programs := append([]string{"cmd", "examples", "internal/examplefleet", "internal/reaper"}, testSupport...)
 	for _, f := range goFiles(t) {
 		if f.test || underAny(f.dir, programs) || strings.HasPrefix(f.dir, ".") && f.dir != "." {
 			continue

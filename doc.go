@@ -2,6 +2,7 @@
 // them alive: each server is an actor under a supervision tree, reached
 // through one MCP endpoint, a REST control API, or this package.
 //
+//	hangar.BeReaper() // first in main: no process of a server outlives the program
 //	rt, err := hangar.New(hangar.Options{})
 //	err = rt.Start(ctx)
 //	err = rt.Servers().Create(ctx, hangar.ServerSpec{ID: "files", Command: []string{"my-mcp-server"}})

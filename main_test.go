@@ -9,12 +9,14 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/aabb9013/hangar"
 	"github.com/aabb9013/hangar/internal/testserver"
 )
 
-// The test binary is the stub server, too. When all tests are done, nothing
+// The test binary is the reaper and the stub server, too. When all tests are done, nothing
 // that any of them started may still run in this process.
 func TestMain(m *testing.M) {
+	hangar.BeReaper()
 	testserver.ExecIfRequested()
 	code := m.Run()
 	if err := leaked(); err != nil && code == 0 {

@@ -22,6 +22,7 @@ import (
 	"github.com/aabb9013/hangar/httpapi"
 	"github.com/aabb9013/hangar/internal/config"
 	"github.com/aabb9013/hangar/internal/limits"
+	"github.com/aabb9013/hangar/internal/reaper"
 	"github.com/aabb9013/hangar/internal/usage"
 	"github.com/aabb9013/hangar/persistence"
 	"github.com/aabb9013/hangar/supervisor"
@@ -37,6 +38,7 @@ type Runtime struct {
 	store   persistence.Store
 	backend *subprocess.Backend
 	limits  *limits.Manager
+	owner   reaper.Owner // of all our processes; set by Start
 
 	backingUp atomic.Bool
 
@@ -126,10 +128,10 @@ func (rt *Runtime) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	runTag := strconv.FormatUint(rt.runID, 16) + "." + strconv.Itoa(os.Getpid())
-	held := limits.Open(limits.Options{RunTag: runTag})
+	claim := rt.claim()
+	held := limits.Open(limits.Options{RunTag: claim.tag})
 	rt.tellUnheld(held.Report())
-	backend := subprocess.New(subprocess.Options{Limits: held})
+	backend := subprocess.New(subprocess.Options{Limits: held, Owner: claim.owner, RunTag: claim.tag, Logger: rt.logger})
 	client := backends.ClientInfo{Name: "hangar", Version: Version}
 	sys, err := actors.New(actors.Options{
 		Store:             rt.store,
@@ -139,7 +141,7 @@ func (rt *Runtime) Start(ctx context.Context) error {
 		MaxCalls:          rt.opts.maxCalls(rt.cfg),
 		MemoryBudget:      budget,
 		SampleMemory:      func(pids []int, exact bool) []int64 { return usage.Memory("", pids, exact) },
-		RunTag:            runTag,
+		RunTag:            claim.tag,
 		RunID:             rt.runID,
 		Client:            client,
 		Specs:             rt.cfg.Servers,
@@ -164,6 +166,7 @@ func (rt *Runtime) Start(ctx context.Context) error {
 	rt.cfg = &config.Config{} // the file as it was read is not needed any more
 	sys.Emit(supervisor.Event{Kind: supervisor.RuntimeStarted, Data: map[string]any{
 		"version": Version, "run_id": strconv.FormatUint(rt.runID, 16), "mcp_servers": len(sys.Views()), "pid": os.Getpid(),
+		"unclean_shutdown": claim.unclean, "processes_swept": claim.swept,
 	}})
 	return nil
 }
@@ -218,6 +221,9 @@ func (rt *Runtime) Close(ctx context.Context) error {
 		close(rt.drained)
 		rt.backend.Close()
 		rt.limits.Close()
+		if err := rt.release(); err != nil {
+			faults = append(faults, fmt.Errorf("cannot write that the runtime ended well: %w", err))
+		}
 	}
 	if err := rt.store.Close(); err != nil {
 		faults = append(faults, fmt.Errorf("cannot close the state: %w", err))

@@ -60,13 +60,7 @@ func (c *cell) onStartFailed(m startFailed) {
 		return
 	}
 	c.attempt = nil
-	class := supervisor.FailTransient
-	switch {
-	case errors.Is(m.err, backends.ErrPermanent):
-		class = supervisor.FailPermanent
-	case errors.Is(m.err, backends.ErrResource):
-		class = supervisor.FailResource
-	}
+	class := classOf(m.err)
 	if c.machine.Phase != supervisor.PhaseStopping {
 		c.failedNow(m.err.Error())
 	}
@@ -94,8 +88,19 @@ func (c *cell) onEnded(m instanceEnded) {
 	if c.machine.Phase != supervisor.PhaseStopping && !normal {
 		c.failedNow("ended: " + m.exit.String())
 	}
-	c.step(supervisor.Exited{Epoch: m.epoch, Normal: normal, Reason: m.exit.String()})
+	c.step(supervisor.Exited{Epoch: m.epoch, Normal: normal, Class: classOf(m.exit.Err), Reason: m.exit.String()})
 	c.ending = nil
+}
+
+// classOf is what the end of a start or of an instance means for the next one.
+func classOf(err error) supervisor.FailureClass {
+	switch {
+	case errors.Is(err, backends.ErrPermanent):
+		return supervisor.FailPermanent
+	case errors.Is(err, backends.ErrResource):
+		return supervisor.FailResource
+	}
+	return supervisor.FailTransient
 }
 
 // isAnswer tells whether a request's error is an answer of a living server.

@@ -23,7 +23,18 @@ var (
 	ErrPermanent = errors.New("permanent start error")
 	// ErrResource marks a start error for want of processes or descriptors.
 	ErrResource = errors.New("resource_exhausted")
+	// ErrReaperLost ends an instance whose reaper process ended, and fails a
+	// start that found none. It is an ErrResource: no fault of the server.
+	ErrReaperLost error = resourceError("the reaper process was lost")
 )
+
+// resourceError is an ErrResource with a text of its own.
+type resourceError string
+
+func (e resourceError) Error() string { return string(e) }
+
+// Is makes it an ErrResource.
+func (e resourceError) Is(target error) bool { return target == ErrResource }
 
 // Stage names the step of a start that failed.
 type Stage string

@@ -124,6 +124,16 @@ func (f *fakeRuntime) History(id string, from uint64, limit int) ([]HistoryRecor
 	return nil, f.missing(id)
 }
 
+func (f *fakeRuntime) Processes() []Process {
+	return []Process{
+		{PID: 100, PPID: 1, Role: RoleRuntime, Command: "hangar", Age: time.Hour, RSS: 30 << 20, State: 'S'},
+		{PID: 101, PPID: 100, Role: RoleReaper, Command: "hangar-reaper", Age: time.Hour, RSS: 4 << 20, State: 'S'},
+		{PID: 4711, PPID: 101, Role: RoleInstance, Server: "math", Epoch: 3, Command: "python3", Age: 90 * time.Second, RSS: 50 << 20, State: 'R'},
+		{PID: 4712, PPID: 4711, Role: RoleDescendant, Server: "math", Epoch: 3, Command: "a\n\xff", Age: 1500 * time.Millisecond, State: 'Z'},
+		{PID: 4800, PPID: 101, Role: RoleStray, Command: "daemon", State: 'D'},
+	}
+}
+
 func (f *fakeRuntime) Info() Info           { return f.info }
 func (f *fakeRuntime) FleetVersion() uint64 { return 1 }
 

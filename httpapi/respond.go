@@ -63,6 +63,7 @@ var errorTable = []errorRow{
 	{backends.ErrUnresponsive, 502, "McpServerCrashedError", 0},
 	{backends.ErrClosed, 502, "McpServerCrashedError", 0},
 	{backends.ErrPermanent, 500, "McpServerStartError", 0},
+	{backends.ErrReaperLost, 500, "McpServerStartError", 0},
 	{backends.ErrResource, 500, "McpServerStartError", 0},
 
 	{errCancelled, 499, "ClientClosedRequest", 0}, // which nobody reads

@@ -50,6 +50,7 @@ func TestEverySentinelHasAnAnswer(t *testing.T) {
 		"backends.ErrPermanent":          backends.ErrPermanent,
 		"backends.ErrResource":           backends.ErrResource,
 		"supervisor.ErrInMemory":         supervisor.ErrInMemory,
+		"backends.ErrReaperLost":         backends.ErrReaperLost,
 	}
 	for _, name := range sentinels(t, "supervisor", "backends") {
 		err, ok := values[name]

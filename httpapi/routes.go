@@ -83,6 +83,8 @@ func routes() []route {
 		{post, group + "/members", PermGroupUpdate, (*API).addMember},
 		{remove, group + "/members/{member_id}", PermGroupUpdate, (*API).removeMember},
 
+		{get, "/api/supervision/processes", read, (*API).listProcesses},
+
 		{get, "/api/system", PermAuthenticated, (*API).system},
 		{post, "/api/system/backup", PermSystemBackup, (*API).backup},
 		{get, "/api/system/me", PermAuthenticated, (*API).me},

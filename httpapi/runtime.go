@@ -42,6 +42,9 @@ type Runtime interface {
 	// Backup writes the whole state to a file of its own data directory;
 	// ErrInMemory, ErrReadOnly, ErrOverloaded while another one runs.
 	Backup(ctx context.Context) (Backup, error)
+	// Processes returns every process of the runtime's, parents before
+	// children. It may take milliseconds.
+	Processes() []Process
 	// Info describes the runtime itself.
 	Info() Info
 	// FleetVersion grows with every change of the servers or their tools.

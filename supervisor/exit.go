@@ -12,6 +12,8 @@ func (s *step) ended(class FailureClass, reason string, normal bool) {
 		s.startFailed(class, reason)
 	case normal && s.m.Policy.Restart != Permanent:
 		s.exitedByItself()
+	case class == FailResource:
+		s.lost(reason)
 	default:
 		s.crashed(reason)
 	}
@@ -36,6 +38,19 @@ func (s *step) crashed(reason string) {
 	s.become(Dead)
 	if s.m.Policy.Restart != Temporary {
 		s.recover(reason)
+	}
+}
+
+// lost: the instance ended for a fault of the node, not of the server. That
+// counts as no failure, and the start after it is, as one for a call, no
+// automatic restart that costs budget.
+func (s *step) lost(reason string) {
+	s.cancelAll()
+	s.emitCrashed(reason)
+	s.endEpoch()
+	s.become(Dead)
+	if s.m.Policy.Restart != Temporary {
+		s.start()
 	}
 }
 

@@ -105,6 +105,9 @@ func (c *checker) input(kind, arg byte) Input {
 	case 6:
 		return StartFailed{Epoch: epoch, Class: FailResource, Reason: "resource"}
 	case 7:
+		if arg&1 != 0 {
+			return Exited{Epoch: epoch, Class: FailResource, Reason: "lost"}
+		}
 		return Exited{Epoch: epoch, Reason: "crash"}
 	case 8:
 		return Exited{Epoch: epoch, Normal: true, Reason: "exit 0"}

@@ -66,9 +66,12 @@ type (
 		Reason string
 	}
 	// Exited says that the instance is gone. Normal: exit code 0, not killed.
+	// Class is FailResource when it went down with something of the node; any
+	// other value means a transient failure.
 	Exited struct {
 		Epoch  uint64
 		Normal bool
+		Class  FailureClass
 		Reason string
 	}
 	// ProbePassed and ProbeFailed are answers to a Probe effect.

@@ -214,6 +214,9 @@ var stimuli = []stimulus{
 		return StartFailed{Epoch: w.m.Epoch, Class: FailResource, Reason: "no process slot"}
 	}},
 	{"exited, abnormal", func(w *world) Input { return Exited{Epoch: w.m.Epoch, Reason: "signal: killed"} }},
+	{"exited, resource", func(w *world) Input {
+		return Exited{Epoch: w.m.Epoch, Class: FailResource, Reason: "reaper lost"}
+	}},
 	{"exited, normal", func(w *world) Input { return Exited{Epoch: w.m.Epoch, Normal: true, Reason: "exit 0"} }},
 	{"probe passed", func(w *world) Input { return ProbePassed{Epoch: w.m.Epoch, Duration: time.Millisecond} }},
 	{"probe failed", func(w *world) Input { return ProbeFailed{Epoch: w.m.Epoch, Reason: "timeout"} }},

@@ -31,7 +31,11 @@ func (m Machine) Step(in Input, env Env) (Machine, []Effect) {
 	case StartFailed:
 		s.ended(in.Class, in.Reason, false)
 	case Exited:
-		s.ended(FailTransient, in.Reason, in.Normal)
+		class := FailTransient
+		if in.Class == FailResource {
+			class = FailResource
+		}
+		s.ended(class, in.Reason, in.Normal)
 	case ProbePassed:
 		s.probePassed(in.Duration)
 	case ProbeFailed:

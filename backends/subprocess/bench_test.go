@@ -11,6 +11,36 @@ import (
 	"github.com/aabb9013/hangar/backends"
 )
 
+// BenchmarkStart is a whole life of the smallest program, from Start to its
+// reported end, one after the other and many at a time.
+func BenchmarkStart(b *testing.B) {
+	for name, way := range ways {
+		for _, parallel := range []int{1, 8} {
+			b.Run(fmt.Sprintf("%s/parallel=%d", name, parallel), func(b *testing.B) {
+				backend := open(b, way)
+				launch(b, backend, make(ends, 1).spec("/bin/sleep", "600")) // never quite alone
+				b.ReportAllocs()
+				b.ResetTimer()
+				var next atomic.Int64
+				var wg sync.WaitGroup
+				for range parallel {
+					wg.Go(func() {
+						for next.Add(1) <= int64(b.N) {
+							e := make(ends, 1)
+							if _, err := backend.Start(b.Context(), e.spec("/bin/true")); err != nil {
+								b.Error(err)
+								return
+							}
+							<-e
+						}
+					})
+				}
+				wg.Wait()
+			})
+		}
+	}
+}
+
 // BenchmarkLinkEcho is one call over real pipes to a child and back, with so
 // many callers at a time.
 func BenchmarkLinkEcho(b *testing.B) {

@@ -11,30 +11,40 @@ import (
 
 	"github.com/aabb9013/hangar/backends"
 	"github.com/aabb9013/hangar/backends/backendtest"
+	"github.com/aabb9013/hangar/internal/reaper"
 	"github.com/aabb9013/hangar/internal/testserver"
 )
 
 func TestMain(m *testing.M) {
+	reaper.ExecIfRequested()
 	testserver.ExecIfRequested()
 	os.Exit(m.Run())
 }
 
-func TestContract(t *testing.T) { backendtest.Run(t, harness{}) }
+// ways are the ways of starting children and waiting for them: by the reaper,
+// from a thread where there can be none, and so on a kernel without pidfds.
+var ways = map[string]Options{"reaper": {}, "thread": {noReaper: true}, "no pidfds": {noReaper: true, noPidfds: true}}
 
-// TestContractOnThreads is for kernels that have no pidfds.
-func TestContractOnThreads(t *testing.T) { backendtest.Run(t, harness{threads: true}) }
+func TestContract(t *testing.T) {
+	for name, way := range ways {
+		t.Run(name, func(t *testing.T) { backendtest.Run(t, harness{way}) })
+	}
+}
 
 // harness turns behaviours into flags of the stub server.
-type harness struct{ threads bool }
+type harness struct{ way Options }
 
 var servers atomic.Int64
 
 func (harness) Virtual() bool { return false }
 
 func (h harness) Backend(t testing.TB, tune backendtest.Tuning) backends.Backend {
-	b := New(Options{EOFGrace: tune.EOFGrace, TermGrace: tune.TermGrace, StdinStall: tune.StdinStall})
-	b.threads = h.threads
-	t.Cleanup(b.Close)
+	opts := h.way
+	opts.EOFGrace, opts.TermGrace, opts.StdinStall = tune.EOFGrace, tune.TermGrace, tune.StdinStall
+	b := open(t, opts)
+	if pid := b.spawner.reaperPID(); (pid == 0) != opts.noReaper {
+		t.Fatalf("the reaper is %d", pid)
+	}
 	return b
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"os"
 	"strings"
 	"sync"
 	"syscall"
@@ -29,15 +28,14 @@ type instance struct {
 	spec  backends.LaunchSpec
 	opts  Options
 	pipes *pipes
-	proc  *os.Process
-	pid   int
+	proc  process
 	group *limits.Group
 	link  *link.Link
 
 	mu     sync.Mutex
 	asked  bool  // Stop was called
 	reason error // why Kill was called
-	reaped bool  // the pid may belong to another process from here on
+	gone   bool  // the process has ended
 
 	drained chan struct{} // closed when stderr was read to its end
 
@@ -55,7 +53,7 @@ func (in *instance) Notify(method string, params []byte) error { return in.link.
 func (in *instance) InFlight() int                             { return in.link.InFlight() }
 func (in *instance) Done() <-chan struct{}                     { return in.done }
 func (in *instance) Exit() backends.Exit                       { return in.exit }
-func (in *instance) PID() int                                  { return in.pid }
+func (in *instance) PID() int                                  { return in.proc.PID() }
 func (in *instance) Request(ctx context.Context, method string, params []byte) ([]byte, error) {
 	return in.link.Request(ctx, method, params)
 }
@@ -67,16 +65,7 @@ func (in *instance) Kill(reason error) {
 		in.reason = reason
 	}
 	in.mu.Unlock()
-	in.signal(syscall.SIGKILL)
-}
-
-// signal reaches the whole process group, never a pid that was reused.
-func (in *instance) signal(sig syscall.Signal) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if !in.reaped {
-		syscall.Kill(-in.pid, sig)
-	}
+	in.proc.signal(syscall.SIGKILL)
 }
 
 // Stop climbs the ladder and returns when the process is gone.
@@ -89,7 +78,7 @@ func (in *instance) Stop(ctx context.Context, drain time.Duration) {
 		select {
 		case <-in.done:
 		case <-ctx.Done():
-			in.signal(syscall.SIGKILL)
+			in.proc.signal(syscall.SIGKILL)
 			<-in.done
 		}
 		return
@@ -100,19 +89,19 @@ func (in *instance) Stop(ctx context.Context, drain time.Duration) {
 		cancel()
 	}
 	in.pipes.stdin.Close()
-	if in.gone(ctx, in.opts.EOFGrace) {
+	if in.goneWithin(ctx, in.opts.EOFGrace) {
 		return
 	}
-	in.signal(syscall.SIGTERM)
-	if in.gone(ctx, in.opts.TermGrace) {
+	in.proc.signal(syscall.SIGTERM)
+	if in.goneWithin(ctx, in.opts.TermGrace) {
 		return
 	}
-	in.signal(syscall.SIGKILL)
+	in.proc.signal(syscall.SIGKILL)
 	<-in.done
 }
 
-// gone waits for the end, at most for d and while ctx allows.
-func (in *instance) gone(ctx context.Context, d time.Duration) bool {
+// goneWithin waits for the end, at most for d and while ctx allows.
+func (in *instance) goneWithin(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -124,23 +113,23 @@ func (in *instance) gone(ctx context.Context, d time.Duration) bool {
 	return false
 }
 
-// watch owns the end of the process: it reaps it, kills what is left of its
-// group, lets the last answers be read, fails the rest and reports.
-func (in *instance) watch(w *waiter) {
-	status := w.wait(func() {
-		// Before the pid is free for reuse: nothing of the group survives.
-		in.mu.Lock()
-		syscall.Kill(-in.pid, syscall.SIGKILL)
-		in.reaped = true
-		in.mu.Unlock()
-	})
+// watch owns the end of the process: once it is gone with all it left, watch
+// lets the last answers be read, fails the other calls and reports.
+func (in *instance) watch() {
+	status := in.proc.wait()
+	in.mu.Lock()
+	in.gone = true
+	in.mu.Unlock()
 	in.pipes.stdout.SetReadDeadline(time.Now().Add(outputGrace))
 	in.pipes.stderr.SetReadDeadline(time.Now().Add(outputGrace))
 	<-in.link.ReadDone()
 	<-in.drained // its last words belong before the report of its end
 
 	in.mu.Lock()
-	status.Asked, status.Err = in.asked, in.reason
+	status.Asked = in.asked
+	if status.Err == nil { // a lost reaper is why, whatever its children showed first
+		status.Err = in.reason
+	}
 	in.mu.Unlock()
 	in.group.Explain(&status)
 	status.Traffic = in.link.Close(status)
@@ -170,7 +159,7 @@ func (in *instance) stdoutEnded() { in.expectExit(backends.ErrStdoutClosed) }
 func (in *instance) expectExit(reason error) {
 	time.AfterFunc(exitGrace, func() {
 		in.mu.Lock()
-		expected := in.asked || in.reaped
+		expected := in.asked || in.gone
 		in.mu.Unlock()
 		if !expected {
 			in.Kill(reason)

@@ -2,7 +2,6 @@ package subprocess
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -18,10 +17,9 @@ import (
 )
 
 func TestCyclesLeakNothing(t *testing.T) {
-	for _, threads := range []bool{false, true} {
-		t.Run(fmt.Sprint("threads ", threads), func(t *testing.T) {
-			b := open(t, Options{})
-			b.threads = threads
+	for name, way := range ways {
+		t.Run(name, func(t *testing.T) {
+			b := open(t, way)
 			cycle(t, b, 10) // what is made once is made now
 			before, files := goleak.IgnoreCurrent(), descriptors(t)
 			cycle(t, b, 200)

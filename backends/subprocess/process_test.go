@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/aabb9013/hangar/backends"
+	"github.com/aabb9013/hangar/internal/reaper"
 )
 
 // ends is an Observer that waits for the end only.
@@ -100,39 +101,34 @@ func text(t testing.TB, in backends.Instance, tool, args string) string {
 	return result.Content[0].Text
 }
 
-// A grandchild in a session of its own holds stdout, the
-// end is seen at once all the same, and nothing keeps reading.
+// A grandchild in a session of its own holds stdout: the end is seen all the
+// same, and nothing keeps reading. Under a reaper the grandchild, which ignores
+// SIGTERM, is gone by then; a start right after the end must not meet it.
 func TestExitIsSeenThoughAGrandchildHoldsStdout(t *testing.T) {
-	b := open(t, Options{})
-	best := time.Hour
-	for range 5 { // a busy host may be late now and then
-		before := goleak.IgnoreCurrent()
-		in, e := launchStub(t, b, "-grandchild")
-		pid, err := strconv.Atoi(text(t, in, "grandchild", "{}"))
-		if err != nil || pid <= 0 {
-			t.Fatal(pid, err)
-		}
-		crash := backends.NewCall()
-		crash.Line = callLine(crash.ID, "crash", `{"code":6}`)
-		begin := time.Now()
-		if err := in.Send(crash, false); err != nil {
-			t.Fatal(err)
-		}
-		exit := await(t, e)
-		best = min(best, time.Since(begin))
-		if exit.Code != 6 {
-			t.Errorf("exit %+v", exit)
-		}
-		if err := syscall.Kill(pid, 0); err != nil {
-			t.Errorf("the grandchild did not hold stdout till here: %v", err)
-		}
-		goleak.VerifyNone(t, before)
-		syscall.Kill(pid, syscall.SIGKILL)
-		if best <= 100*time.Millisecond {
-			return
-		}
+	for name, way := range ways {
+		t.Run(name, func(t *testing.T) {
+			b := open(t, way)
+			before := goleak.IgnoreCurrent()
+			in, e := launchStub(t, b, "-grandchild", "-ignore-term")
+			pid, err := strconv.Atoi(text(t, in, "grandchild", "{}"))
+			if err != nil || pid <= 0 {
+				t.Fatal(pid, err)
+			}
+			crash := backends.NewCall()
+			crash.Line = callLine(crash.ID, "crash", `{"code":6}`)
+			if err := in.Send(crash, false); err != nil {
+				t.Fatal(err)
+			}
+			if exit := await(t, e); exit.Code != 6 {
+				t.Errorf("exit %+v", exit)
+			}
+			if lives := running(pid); lives != way.noReaper {
+				t.Errorf("the grandchild lives: %v", lives)
+			}
+			goleak.VerifyNone(t, before)
+			syscall.Kill(pid, syscall.SIGKILL)
+		})
 	}
-	t.Errorf("the exit was seen after %v, want 100ms at most", best)
 }
 
 // C08: the tree that SIGKILL ends; when it comes is a case of the contract.
@@ -162,15 +158,53 @@ func running(pid int) bool {
 }
 
 func TestClosingTheBackendEndsItsChildren(t *testing.T) {
-	b := New(Options{})
-	in, e := launchStub(t, b, "-ignore-eof", "-ignore-term")
-	b.Close()
-	if exit := await(t, e); exit.Signal != "SIGKILL" || exit.Asked {
-		t.Errorf("exit %+v", exit)
+	for name, way := range ways {
+		t.Run(name, func(t *testing.T) {
+			way.Owner = reaper.NewOwner()
+			way.RunTag = way.Owner.Tag(1)
+			b := New(way)
+			e := make(ends, 1)
+			spec := e.spec()
+			spec.Command, spec.Env = stub("-ignore-eof", "-ignore-term", "-grandchild")
+			spec.RunTag = way.RunTag
+			in := launch(t, b, spec)
+			handshake(t, in)
+			daemon, err := strconv.Atoi(text(t, in, "grandchild", "{}"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			shown := b.Processes()
+			if i := slices.IndexFunc(shown, func(p Process) bool { return p.PID == daemon }); i < 0 || shown[i].Server != "s" || shown[i].Epoch != 1 || shown[i].Instance {
+				t.Errorf("the grandchild %d is shown as %+v", daemon, shown)
+			}
+			b.Close()
+			if exit := await(t, e); exit.Signal != "SIGKILL" || exit.Asked {
+				t.Errorf("exit %+v", exit)
+			}
+			if running(daemon) {
+				t.Error("its grandchild is left")
+			}
+			b.Close()
+			if _, err := b.Start(t.Context(), spec); !errors.Is(err, errBackendClosed) {
+				t.Errorf("a start on a closed backend: %v", err)
+			}
+		})
 	}
-	b.Close()
-	if _, err := b.Start(t.Context(), in.(*instance).spec); !errors.Is(err, errBackendClosed) {
-		t.Errorf("a start on a closed backend: %v", err)
+}
+
+func TestLostReaperIsNoFaultOfTheServer(t *testing.T) {
+	b := open(t, Options{})
+	_, e := launchStub(t, b)
+	pid := b.spawner.reaperPID()
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if exit := await(t, e); !errors.Is(exit.Err, backends.ErrReaperLost) || !errors.Is(exit.Err, backends.ErrResource) || exit.Normal() {
+		t.Errorf("exit %+v, want one by the lost reaper", exit)
+	}
+	in, _ := launchStub(t, b)
+	if got := text(t, in, "echo", `{"text":"again"}`); got != "again" || b.spawner.reaperPID() == pid {
+		t.Errorf("got %q from the reaper %d after %d", got, b.spawner.reaperPID(), pid)
 	}
 }
 

@@ -1,67 +1,48 @@
 package subprocess
 
 import (
+	"context"
 	"errors"
 	"os"
-	"runtime"
-	"sync"
+	"syscall"
 
+	"github.com/aabb9013/hangar/backends"
 	"github.com/aabb9013/hangar/internal/limits"
 )
 
-// spawner starts children from one OS thread that lives as long as the
-// backend. The kernel sends a child its parent-death signal when the *thread*
-// that made it ends, and Go ends threads as it likes.
-type spawner struct {
-	jobs chan spawnJob
-	once sync.Once
-	quit chan struct{}
+// spawner starts children. There are two: the reaper process, and a thread of
+// this one where there can be no reaper.
+type spawner interface {
+	// start may block until ctx ends. The files stay the caller's.
+	start(ctx context.Context, cmd command) (process, error)
+	// close ends every child that is left and returns when the spawner is gone.
+	close()
+	// reaperPID is 0 where there is none.
+	reaperPID() int
+	// instanceOf is the pid of the living instance that a process carries the
+	// mark of, 0 if there is none.
+	instanceOf(pid int) int
 }
 
-type spawnJob struct {
-	path string
-	argv []string
-	attr *os.ProcAttr
-	into limits.Entry
-	done chan spawned
+// command is what a spawner starts, in a process group of its own.
+type command struct {
+	path      string
+	argv, env []string
+	dir       string
+	name      string // the instance's, as in its environment
+	files     [3]*os.File
+	into      limits.Entry
 }
 
-type spawned struct {
-	proc *os.Process
-	err  error
+// process is one child.
+type process interface {
+	PID() int
+	// signal reaches the whole group and never a pid that was reused. It does
+	// not block.
+	signal(syscall.Signal)
+	// wait returns when the child has ended and nothing of its group is left; it
+	// is called once.
+	wait() backends.Exit
 }
 
 var errBackendClosed = errors.New("the backend is closed")
-
-func newSpawner() *spawner {
-	s := &spawner{jobs: make(chan spawnJob), quit: make(chan struct{})}
-	go s.run()
-	return s
-}
-
-func (s *spawner) run() {
-	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-	var starter limits.Starter
-	for {
-		select {
-		case j := <-s.jobs:
-			proc, err := starter.Start(j.into, j.path, j.argv, j.attr)
-			j.done <- spawned{proc, err}
-		case <-s.quit:
-			return
-		}
-	}
-}
-
-func (s *spawner) start(into limits.Entry, path string, argv []string, attr *os.ProcAttr) (*os.Process, error) {
-	job := spawnJob{path, argv, attr, into, make(chan spawned, 1)}
-	select {
-	case s.jobs <- job:
-		r := <-job.done
-		return r.proc, r.err
-	case <-s.quit:
-		return nil, errBackendClosed
-	}
-}
-
-func (s *spawner) close() { s.once.Do(func() { close(s.quit) }) }

@@ -4,18 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/aabb9013/hangar/backends"
 	"github.com/aabb9013/hangar/backends/link"
 	"github.com/aabb9013/hangar/internal/limits"
+	"github.com/aabb9013/hangar/internal/reaper"
 )
 
 // Options tune the backend; zero fields take the defaults.
@@ -30,6 +34,14 @@ type Options struct {
 	// Limits holds children inside of the limits of their spec; nil holds
 	// none. Close of the backend leaves it open.
 	Limits *limits.Manager
+	// Owner is whose the processes are; 0 makes a new one. Nobody else may run
+	// processes of the same owner at the same time.
+	Owner reaper.Owner
+	// RunTag marks the reaper as RunTag of a LaunchSpec marks an instance.
+	RunTag string
+	Logger *slog.Logger // told of the reaper's fate; nil discards
+
+	noReaper, noPidfds bool // tests
 }
 
 // The rungs of the stop ladder, as the MCP lifecycle advises.
@@ -41,14 +53,21 @@ const (
 // Backend starts child processes. It is safe for concurrent use.
 type Backend struct {
 	opts    Options
-	spawner *spawner
-	threads bool // wait for children on threads, as where there are no pidfds
+	spawner spawner
+
+	mu      sync.Mutex
+	running map[*instance]struct{}
 }
 
 var _ backends.Backend = (*Backend)(nil)
 
-// New returns a backend; Close ends its spawner thread once every instance
-// is gone.
+// closeSweep bounds the search of Close for what left its process group, where
+// there is no reaper.
+const closeSweep = time.Second
+
+// New returns a backend with a reaper process, or without where there can be
+// none: then an instance's process group ends with it and with the runtime, but
+// whoever left that group only in Close. The log is told why.
 func New(opts Options) *Backend {
 	if opts.EOFGrace == 0 {
 		opts.EOFGrace = DefaultEOFGrace
@@ -62,11 +81,27 @@ func New(opts Options) *Backend {
 	if opts.Environ == nil {
 		opts.Environ = inheritable(os.Environ())
 	}
-	return &Backend{opts: opts, spawner: newSpawner()}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.Owner == 0 {
+		opts.Owner = reaper.NewOwner()
+	}
+	b := &Backend{opts: opts, running: make(map[*instance]struct{})}
+	if !opts.noReaper {
+		client, err := reaper.New(reaper.Options{Owner: opts.Owner, RunTag: opts.RunTag, Logger: opts.Logger})
+		if err == nil {
+			b.spawner = reaperSpawner{client}
+			return b
+		}
+		opts.Logger.Warn("instances run without a reaper process: what leaves its process group outlives a killed runtime", "err", err)
+	}
+	b.spawner = newThreadSpawner(!opts.noPidfds, func() { reaper.Sweep(opts.Owner, closeSweep) })
+	return b
 }
 
-// Close releases the backend. Children still running are killed by the kernel
-// when the spawner's thread ends.
+// Close releases the backend. Children still running are killed, and whatever
+// else carries the owner's mark or tag.
 func (b *Backend) Close() { b.spawner.close() }
 
 // Start runs the program and opens the link; it does not shake hands.
@@ -91,16 +126,9 @@ func (b *Backend) Start(ctx context.Context, spec backends.LaunchSpec) (backends
 		pipes.closeParent()
 		return fail(err)
 	}
-	pidfd := -1
-	want := &pidfd
-	if b.threads {
-		want = nil
-	}
-	proc, err := b.spawner.start(group.Entry(), path, spec.Command, &os.ProcAttr{
-		Dir:   spec.Dir,
-		Env:   b.environ(spec),
-		Files: []*os.File{pipes.childIn, pipes.childOut, pipes.childErr},
-		Sys:   sysProcAttr(want),
+	proc, err := b.spawner.start(ctx, command{
+		path: path, argv: spec.Command, env: b.environ(spec), dir: spec.Dir, name: instanceName(spec),
+		files: [3]*os.File{pipes.childIn, pipes.childOut, pipes.childErr}, into: group.Entry(),
 	})
 	pipes.closeChild()
 	if err != nil {
@@ -110,7 +138,7 @@ func (b *Backend) Start(ctx context.Context, spec backends.LaunchSpec) (backends
 	}
 	in := &instance{
 		spec: spec, opts: b.opts, pipes: pipes, proc: proc, group: group,
-		pid: proc.Pid, done: make(chan struct{}), drained: make(chan struct{}),
+		done: make(chan struct{}), drained: make(chan struct{}),
 	}
 	in.link = link.Open(link.Config{
 		Server: spec.Server, Epoch: spec.Epoch, MaxMessage: spec.MaxMessage,
@@ -118,8 +146,12 @@ func (b *Backend) Start(ctx context.Context, spec backends.LaunchSpec) (backends
 		Observer: spec.Observer, Fail: in.broken, Ended: in.stdoutEnded, StdinStall: b.opts.StdinStall,
 		Log: spec.Log, Streams: spec.Streams,
 	})
+	b.add(in)
 	go in.drainStderr()
-	go in.watch(newWaiter(proc, pidfd))
+	go func() {
+		in.watch()
+		b.remove(in)
+	}()
 	return in, nil
 }
 
@@ -175,7 +207,7 @@ func classify(err error) error {
 			return fmt.Errorf("%w: %w", backends.ErrPermanent, err)
 		}
 	}
-	for _, resource := range []error{syscall.EAGAIN, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE} {
+	for _, resource := range []error{syscall.EAGAIN, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE, syscall.ETOOMANYREFS} {
 		if errors.Is(err, resource) {
 			return fmt.Errorf("%w: %w", backends.ErrResource, err)
 		}
@@ -183,17 +215,24 @@ func classify(err error) error {
 	return err
 }
 
-// RunTagEnv names the variable that marks every process of one runtime.
-const RunTagEnv = "HANGAR_RUN"
+// Variables that mark every process of one run of a runtime, and of one
+// instance: <server>/<epoch>.
+const (
+	RunTagEnv   = reaper.RunEnv
+	InstanceEnv = reaper.InstanceEnv
+)
+
+func instanceName(spec backends.LaunchSpec) string {
+	return spec.Server + "/" + strconv.FormatUint(spec.Epoch, 10)
+}
 
 // environ has every name once: C programs take the first of two equal names,
 // others the last.
 func (b *Backend) environ(spec backends.LaunchSpec) []string {
-	declared := maps.Clone(spec.Env)
+	declared := make(map[string]string, len(spec.Env)+2)
+	maps.Copy(declared, spec.Env)
+	declared[InstanceEnv] = instanceName(spec)
 	if spec.RunTag != "" {
-		if declared == nil {
-			declared = make(map[string]string, 1)
-		}
 		declared[RunTagEnv] = spec.RunTag
 	}
 	env := make([]string, 0, len(b.opts.Environ)+len(declared))
@@ -217,7 +256,7 @@ func inheritable(environ []string) []string {
 	var kept []string
 	for _, kv := range environ {
 		name, _, _ := strings.Cut(kv, "=")
-		if !looksSecret(name) && name != RunTagEnv {
+		if !looksSecret(name) && name != RunTagEnv && name != InstanceEnv {
 			kept = append(kept, kv)
 		}
 	}

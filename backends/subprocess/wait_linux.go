@@ -83,11 +83,17 @@ func reap(proc *os.Process) backends.Exit {
 	if err != nil {
 		return backends.Exit{Code: -1}
 	}
-	status, ok := state.Sys().(syscall.WaitStatus)
-	if ok && status.Signaled() {
-		return backends.Exit{Code: -1, Signal: unix.SignalName(status.Signal())}
+	if status, ok := state.Sys().(syscall.WaitStatus); ok {
+		return exitOf(status)
 	}
 	return backends.Exit{Code: state.ExitCode()}
+}
+
+func exitOf(status syscall.WaitStatus) backends.Exit {
+	if status.Signaled() {
+		return backends.Exit{Code: -1, Signal: unix.SignalName(status.Signal())}
+	}
+	return backends.Exit{Code: status.ExitStatus()}
 }
 
 func setPipeSize(fd uintptr, size int) { unix.FcntlInt(fd, unix.F_SETPIPE_SZ, size) }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/aabb9013/hangar"
+	"github.com/aabb9013/hangar/internal/procs"
 )
 
 // idlePause is how long nothing may have happened before memory is given
@@ -36,7 +37,7 @@ func keepSmall(ctx context.Context, rt *hangar.Runtime) {
 			seen, given = now, false
 		case !given:
 			debug.FreeOSMemory()
-			dropProgramPages()
+			procs.DropProgramPages()
 			given = true
 		}
 	}

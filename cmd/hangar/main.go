@@ -19,7 +19,10 @@ import (
 	"github.com/aabb9013/hangar"
 )
 
-func main() { os.Exit(run(os.Args[1:])) }
+func main() {
+	hangar.BeReaper()
+	os.Exit(run(os.Args[1:]))
+}
 
 func run(args []string) int {
 	runtime.MemProfileRate = 0 // nothing reads the profile, and its table is 1.4 MiB

@@ -29,6 +29,7 @@ const asProgram = "HANGAR_TEST_AS_PROGRAM"
 const patience = 30 * time.Second
 
 func TestMain(m *testing.M) {
+	hangar.BeReaper()
 	testserver.ExecIfRequested()
 	if os.Getenv(asProgram) == "1" {
 		main()

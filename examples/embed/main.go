@@ -27,6 +27,7 @@ import (
 )
 
 func main() {
+	hangar.BeReaper() // first: no process of a server outlives this program, not even by kill -9
 	program := run
 	if len(os.Args) > 1 && os.Args[1] == "greeter" {
 		program = serveGreeter

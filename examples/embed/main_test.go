@@ -7,10 +7,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/aabb9013/hangar"
 )
 
-// TestMain lets the test binary be the server, as the program itself is.
+// TestMain lets the test binary be the reaper and the server, as the program
+// itself is.
 func TestMain(m *testing.M) {
+	hangar.BeReaper()
 	if len(os.Args) > 1 && os.Args[1] == "greeter" {
 		main()
 		return

@@ -348,7 +348,10 @@ func (s *server) startGrandchild() error {
 	defer up.Close()
 	command, _ := Command("-hold", "-ignore-term="+strconv.FormatBool(s.opts.IgnoreTerm))
 	cmd := exec.Command(command[0], command[1:]...)
-	cmd.Env = append(os.Environ(), EnvKey+"=1")
+	cmd.Env = []string{EnvKey + "=1"}
+	if !s.opts.CleanEnv {
+		cmd.Env = append(os.Environ(), cmd.Env...)
+	}
 	cmd.Stdout = os.Stdout
 	cmd.ExtraFiles = []*os.File{ready} // becomes readyFD
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

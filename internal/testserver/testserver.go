@@ -51,6 +51,7 @@ type Options struct {
 	IgnoreTerm     bool
 	IgnoreEOF      bool
 	Grandchild     bool
+	CleanEnv       bool
 	CloseStdout    bool
 	CloseStdin     bool
 	ExitAfterInit  *int // nil: stay
@@ -147,6 +148,7 @@ func parse(args []string, errw io.Writer) (Options, error) {
 	fs.BoolVar(&o.IgnoreTerm, "ignore-term", false, "ignore SIGTERM")
 	fs.BoolVar(&o.IgnoreEOF, "ignore-eof", false, "stay alive when stdin ends (at most 10 minutes)")
 	fs.BoolVar(&o.Grandchild, "grandchild", false, "start a sleeping process in a session of its own that holds stdout; tool `grandchild` tells its pid")
+	fs.BoolVar(&o.CleanEnv, "clean-env", false, "the grandchild gets none of the environment, as a daemon that covers its tracks")
 	fs.BoolVar(&o.CloseStdout, "close-stdout", false, "close stdout after notifications/initialized and stay alive")
 	fs.BoolVar(&o.CloseStdin, "close-stdin", false, "close stdin after notifications/initialized and stay alive (at most 10 minutes)")
 	fs.Func("exit-after-init", "exit with this `code` after notifications/initialized", func(text string) error {

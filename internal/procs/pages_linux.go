@@ -1,4 +1,4 @@
-package main
+package procs
 
 import (
 	"bufio"
@@ -10,11 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dropProgramPages unmaps the pages of the program itself that were touched,
-// mostly by its start; those in use come back from the page cache one by one.
-// With 500 idle servers that is a third of the resident memory. Failure does
-// no harm.
-func dropProgramPages() {
+// DropProgramPages unmaps the pages of this program that were touched, mostly by
+// its start; those in use come back from the page cache one by one. In a runtime
+// with 500 idle servers that is a third of the resident memory, in the reaper
+// three quarters. Failure does no harm. Safe for concurrent use.
+func DropProgramPages() {
 	self, err := os.Executable()
 	if err != nil {
 		return

@@ -1,0 +1,20 @@
+//go:build !linux
+
+package procs
+
+import "time"
+
+// Read knows no process here.
+func Read(int) (Info, error) { return Info{}, ErrUnknown }
+
+// Tree finds nothing here.
+func Tree(...int) []Info { return nil }
+
+// Uptime is unknown here.
+func Uptime() time.Duration { return 0 }
+
+// BootID is unknown here.
+func BootID() string { return "" }
+
+// DropProgramPages does nothing here.
+func DropProgramPages() {}
