@@ -82,7 +82,9 @@ const (
 type Options struct {
 	// DataDir holds the event log and the state; empty keeps both in memory.
 	DataDir string
-	// ConfigFile is a configuration file in the format of MCP Hangar.
+	// ConfigFile is a configuration file in the format of MCP Hangar. Unless
+	// its section config_reload says otherwise, it is watched and a change is
+	// applied, as Runtime.Reload does.
 	ConfigFile string
 	Durability Durability // empty = the configuration's, else process
 	// MinFreeBytes is the free space below which state becomes read-only;
@@ -164,7 +166,7 @@ func (o Options) Validate() error {
 // loadConfig reads the configuration file, if there is one.
 func (o Options) loadConfig() (*config.Config, error) {
 	if o.ConfigFile == "" {
-		return &config.Config{}, nil
+		return config.Default(), nil
 	}
 	cfg, err := config.Load(o.ConfigFile, os.LookupEnv)
 	if err != nil {
@@ -178,7 +180,10 @@ func (o Options) logger(cfg *config.Config) (*slog.Logger, error) {
 	logger := o.Logger
 	if o.OpenLog != nil {
 		var err error
-		settings := LogSettings{Level: cfg.Logging.Level, JSON: cfg.Logging.JSON, File: cfg.Logging.File}
+		var settings LogSettings
+		if o.ConfigFile != "" {
+			settings = LogSettings{Level: cfg.Logging.Level, JSON: cfg.Logging.JSON, File: cfg.Logging.File}
+		}
 		if logger, err = o.OpenLog(settings); err != nil {
 			return nil, err
 		}
@@ -202,6 +207,11 @@ func (o Options) heed(cfg *config.Config, logger *slog.Logger) error {
 			logger.Warn("configuration", "detail", w.Error())
 		}
 	}
+	return supported(cfg)
+}
+
+// supported refuses what this version has not built.
+func supported(cfg *config.Config) error {
 	if missing := cfg.Unsupported(); len(missing) > 0 {
 		return fmt.Errorf("%w: %w: %w", ErrConfig, ErrNotBuilt, missing)
 	}

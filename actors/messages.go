@@ -47,8 +47,9 @@ type (
 	// changeSpec: registry → server; the spec is already durable. Answered
 	// once readers see it.
 	changeSpec struct {
-		spec  supervisor.ServerSpec
-		reply chan error
+		spec    supervisor.ServerSpec
+		replace Replace
+		reply   chan error
 	}
 	// cancelCall: Ref → server; the caller gave up. By id, since the call may
 	// have ended and been reused before this arrives.
@@ -166,8 +167,16 @@ type (
 		reply chan error
 	}
 	deleteServer struct {
-		id    string
-		reply chan error
+		id     string
+		source supervisor.Provenance // who wants it
+		reply  chan error
+	}
+	// putServer: system → registry; a server of the configuration file is to
+	// be as spec says. Answered once no instance runs that the change ends.
+	putServer struct {
+		spec    supervisor.ServerSpec
+		replace Replace
+		reply   chan error
 	}
 	// serverSpawned: servers → registry; the cell's pid is set, or its actor
 	// could not be made.
@@ -188,6 +197,7 @@ type (
 func (m createServer) fail(err error) { answer(m.reply, err) }
 func (m updateServer) fail(err error) { answer(m.reply, err) }
 func (m deleteServer) fail(err error) { answer(m.reply, err) }
+func (m putServer) fail(err error)    { answer(m.reply, err) }
 
 // To the servers supervisor.
 type (

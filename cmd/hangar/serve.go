@@ -71,6 +71,7 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 	running, ended := context.WithCancel(context.Background())
 	defer ended()
 	go keepSmall(running, rt)
+	go reloadOnHangup(running, rt, caught.hangup)
 	done := make(chan error, 1)
 	if f.http {
 		ln, err := f.listen()
@@ -106,8 +107,6 @@ func awaitEnd(rt *hangar.Runtime, logger *slog.Logger, http bool, caught signals
 		case sig := <-caught.end:
 			logger.Info("closing, a second signal ends at once", "signal", sig.String())
 			waiting = false
-		case <-caught.hangup:
-			logger.Warn("SIGHUP has no effect: reloading is not built in this version, restart to apply a changed file")
 		}
 	}
 	closing, cancel := context.WithTimeout(context.Background(), shutdownTime)
@@ -138,7 +137,6 @@ func awaitEnd(rt *hangar.Runtime, logger *slog.Logger, http bool, caught signals
 			case <-time.After(killTime):
 			}
 			os.Exit(exitInterrupted)
-		case <-caught.hangup: // it ends anyhow
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"os"
@@ -20,6 +21,8 @@ const StrictVariable = "HANGAR_CONFIG_STRICT"
 // not in the file has its default.
 type Config struct {
 	Path string
+	// Digest is the SHA-256 of the text.
+	Digest [sha256.Size]byte
 	// Servers has the spec of every server in file order, of all modes, and
 	// after them those that are defined inside of groups: Unsupported says
 	// which of them this version cannot host.
@@ -55,12 +58,21 @@ type Config struct {
 // getenv answers ${VAR} and StrictVariable; nil stands for an empty
 // environment.
 func Load(path string, getenv func(string) (string, bool)) (*Config, error) {
-	// A named pipe that nobody writes to must not hold a reload for ever.
+	data, err := ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, data, getenv)
+}
+
+// ReadFile returns the text of a file, up to one byte more than a file may
+// have; ErrUnreadable. It does not wait for a pipe that nobody writes to.
+func ReadFile(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}
-	return read(path, f, getenv)
+	return read(f)
 }
 
 // LoadInside is Load for a path that somebody outside has named: the file must
@@ -68,11 +80,13 @@ func Load(path string, getenv func(string) (string, bool)) (*Config, error) {
 // from dir. One that leads outside is ErrUnreadable.
 func LoadInside(dir, path string, getenv func(string) (string, bool)) (*Config, error) {
 	if filepath.IsAbs(path) {
-		rel, err := filepath.Rel(dir, path)
+		from, err := filepath.Abs(dir)
+		if err == nil {
+			path, err = filepath.Rel(from, path)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
 		}
-		path = rel
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -83,17 +97,21 @@ func LoadInside(dir, path string, getenv func(string) (string, bool)) (*Config, 
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}
-	return read(filepath.Join(dir, path), f, getenv)
+	data, err := read(f)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(filepath.Join(dir, path), data, getenv)
 }
 
 // read takes the text of an open file, and closes it.
-func read(name string, f *os.File, getenv func(string) (string, bool)) (*Config, error) {
+func read(f *os.File) ([]byte, error) {
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}
-	return Parse(name, data, getenv)
+	return data, nil
 }
 
 // Parse is Load for text in hand; name stands for the file in the faults.
@@ -104,6 +122,7 @@ func Parse(name string, data []byte, getenv func(string) (string, bool)) (*Confi
 		return nil, err
 	}
 	cfg := newConfig(name, doc)
+	cfg.Digest = sha256.Sum256(data)
 	warnWithoutEffect(c, doc)
 	c.warnings.sort()
 	cfg.warnings = c.warnings
