@@ -2,8 +2,9 @@
 // fleet.yaml`. It parses flags, makes a runtime of package hangar, and waits;
 // it holds no logic of its own.
 //
-// Reading order: main.go, flags.go, serve.go, listen.go, log.go, failure.go;
-// backup.go and verify.go are the commands for the state.
+// Reading order: main.go, flags.go, serve.go, listen.go, log.go, reload.go,
+// failure.go; config.go is the commands for configuration files, backup.go and
+// verify.go those for the state.
 package main
 
 import (
@@ -72,7 +73,7 @@ func rootCommand() *cobra.Command {
 		Args:    noArguments,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return serve(cmd, f) },
 	}
-	root.AddCommand(serveCmd, backupCommand(f), verifyCommand(f), versionCommand(), exampleCommand())
+	root.AddCommand(serveCmd, configCommand(f), backupCommand(f), verifyCommand(f), versionCommand(), exampleCommand())
 	return root
 }
 

@@ -24,6 +24,8 @@ type nodeDecoder interface {
 	// encodeNode writes what decodeNode reads; nil stands for a key that is
 	// not set.
 	encodeNode(w *writer, p *path, sh shade) *yaml.Node
+	// schema says what decodeNode takes.
+	schema(g *schemas) schema
 }
 
 // keyed, embedded in every section, remembers where the section and its keys
