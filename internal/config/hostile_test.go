@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -211,6 +212,22 @@ func TestSyntaxFaultNamesTheLineToLookAt(t *testing.T) {
 	} {
 		if f := oneFault(t, text, nil); f.Line != line {
 			t.Errorf("%q: got %v, want line %d", text, f, line)
+		}
+	}
+}
+
+// most is what a refusal may allocate, garbage included: what is in use at one
+// time is less.
+const most = 32 << 20
+
+func TestHostileTextCostsLittleMemory(t *testing.T) {
+	for name, h := range hostile() {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, _ = Parse("f", []byte(h.text), environment(nil))
+		runtime.ReadMemStats(&after)
+		if n := after.TotalAlloc - before.TotalAlloc; n > most {
+			t.Errorf("%s: %d MiB were allocated, the limit is %d", name, n>>20, most>>20)
 		}
 	}
 }

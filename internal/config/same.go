@@ -7,13 +7,16 @@ import (
 	"slices"
 )
 
-var sectionType = reflect.TypeFor[interface{ recorder() *keyed }]()
+var (
+	rawType     = reflect.TypeFor[json.RawMessage]()
+	sectionType = reflect.TypeFor[interface{ recorder() *keyed }]()
+)
 
 // same reports whether two values of one type mean the same: where they stand
 // in the file does not matter, and nothing is as good as empty.
 func same(a, b reflect.Value) bool {
-	if opaque, ok := a.Interface().(json.RawMessage); ok {
-		return sameJSON(opaque, b.Interface().(json.RawMessage))
+	if a.Type() == rawType {
+		return sameJSON(a.Bytes(), b.Bytes())
 	}
 	switch a.Kind() {
 	case reflect.Slice:

@@ -1,0 +1,134 @@
+package hangar_test
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/aabb9013/hangar"
+)
+
+// stormSize is how many servers and reloads the storm has: few in the ordinary
+// test, 50 and HANGAR_RELOADS (10000) when that is set.
+func stormSize(t *testing.T) (servers, reloads int) {
+	text := os.Getenv("HANGAR_RELOADS")
+	if text == "" {
+		return 10, 200
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return 50, n
+}
+
+// residentBytes is the memory of this process that is in use.
+func residentBytes(t *testing.T) int {
+	t.Helper()
+	runtime.GC()
+	data, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Skip(err)
+	}
+	var size, resident int
+	if _, err := fmt.Sscan(string(data), &size, &resident); err != nil {
+		t.Fatal(err)
+	}
+	return resident * os.Getpagesize()
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Skip(err)
+	}
+	return len(entries)
+}
+
+// TestManyReloadsLeaveNothingBehind alternates two files of which one server
+// differs: the others keep their process, and neither goroutines nor
+// descriptors nor memory grow.
+func TestManyReloadsLeaveNothingBehind(t *testing.T) {
+	servers, reloads := stormSize(t)
+	var names []string
+	for i := range servers {
+		names = append(names, fmt.Sprint("s", i))
+	}
+	first := quiet + stubYAML(names...)
+	second := strings.Replace(first, "  s0:\n", "  s0:\n    cwd: /\n", 1)
+	path := writeConfig(t, first)
+	rt := open(t, hangar.Options{ConfigFile: path})
+	for _, id := range names {
+		echo(t, rt, id)
+	}
+	pids := make(map[string]int)
+	for _, id := range names[1:] {
+		pids[id] = pidOf(t, rt, id)
+	}
+	// used is how often the server that differs runs when it is replaced.
+	const used = 10
+	run := func(n int) {
+		for i := range n {
+			rewrite(t, path, []string{second, first}[i%2])
+			result, err := rt.Reload(t.Context(), hangar.ReloadOptions{})
+			if err != nil || len(result.Updated) != 1 || len(result.Unchanged) != servers-1 {
+				t.Fatalf("reload %d: %+v, %v", i, result, err)
+			}
+			if i%used == 0 {
+				echo(t, rt, "s0")
+			}
+		}
+	}
+	run(reloads / 5 / 2 * 2) // warms up
+	echo(t, rt, "s0")
+	goroutines, open, resident := runtime.NumGoroutine(), descriptors(t), residentBytes(t)
+	run(reloads / 2 * 2)
+	echo(t, rt, "s0")
+	for id, pid := range pids {
+		if now := pidOf(t, rt, id); now != pid {
+			t.Errorf("%s has pid %d, had %d", id, now, pid)
+		}
+	}
+	until(t, fmt.Sprintf("%d goroutines again, give or take 5", goroutines), func() bool {
+		n := runtime.NumGoroutine() - goroutines
+		return n >= -5 && n <= 5
+	})
+	until(t, fmt.Sprintf("%d descriptors again", open), func() bool { return descriptors(t) == open })
+	grown := residentBytes(t) - resident
+	t.Logf("%d servers, %d reloads: memory grew by %d KiB, %.0f KiB in 1,000 reloads", servers, reloads, grown>>10, float64(grown>>10)/float64(reloads)*1000)
+	if limit := reloads / 1000 * 512 << 10; os.Getenv("HANGAR_RELOADS") != "" && reloads >= 1000 && grown > limit {
+		t.Errorf("memory grew by %d KiB, the limit is %d", grown>>10, limit>>10)
+	}
+}
+
+// BenchmarkReloadOfUnchangedServers is one reload of 500 servers of which none
+// changed.
+func BenchmarkReloadOfUnchangedServers(b *testing.B) {
+	var text strings.Builder
+	text.WriteString(quiet + "mcp_servers:\n")
+	for i := range 500 {
+		fmt.Fprintf(&text, "  s%d:\n    command: [server, --port, %d]\n    env: {LOG_LEVEL: debug, TOKEN: \"%d\"}\n    description: one of many\n    idle_ttl_s: 60\n", i, i, i)
+	}
+	path := b.TempDir() + "/fleet.yaml"
+	if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	rt, err := hangar.New(hangar.Options{ConfigFile: path})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer rt.Close(b.Context())
+	if err := rt.Start(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		result, err := rt.Reload(b.Context(), hangar.ReloadOptions{})
+		if err != nil || len(result.Unchanged) != 500 {
+			b.Fatalf("%+v, %v", result, err)
+		}
+	}
+}
