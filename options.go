@@ -118,6 +118,9 @@ type Options struct {
 	// was read, for a program that heeds the file's logging section. New calls
 	// it once, before anything is opened or logged.
 	OpenLog func(LogSettings) (*slog.Logger, error)
+	// SetLogLevel is called when a reload finds another logging.level, DEBUG to
+	// CRITICAL. Without it the change waits for a restart.
+	SetLogLevel func(level string)
 	// Warnings receives what the configuration file says and the runtime does
 	// not heed, one per line; nil sends it to the log.
 	Warnings io.Writer

@@ -114,12 +114,35 @@ func (rt *Runtime) reloadFrom(ctx context.Context, sys *actors.System, opts Relo
 		}
 	}
 	plan := config.Diff(rt.configuration().WithSpecs(owned), next)
-	result.RestartRequired, result.Unchanged = plan.Sections, plan.Unchanged
+	result.Unchanged = plan.Unchanged
 	err = apply(ctx, sys, plan, specs, opts.Hasty, result)
+	var applied []string
+	applied, result.RestartRequired = rt.applySections(sys, plan.Sections, next)
 	rt.mu.Lock()
-	rt.cfg = rt.cfg.Adopt(next)
+	rt.cfg = rt.cfg.Adopt(next, applied)
 	rt.mu.Unlock()
 	return err
+}
+
+// applySections applies the keys outside of mcp_servers that can be changed in
+// place, and tells which those are and which wait for a restart. What the
+// options set wins over the file, as at the start.
+func (rt *Runtime) applySections(sys *actors.System, keys []string, next *config.Config) (applied, waiting []string) {
+	for _, key := range keys {
+		switch {
+		case key == "execution.max_parallel_starts":
+			sys.LimitStarts(firstPositive(rt.opts.MaxParallelStarts, next.Execution.MaxParallelStarts))
+		case key == "execution.max_concurrency", key == "execution.default_mcp_server_concurrency":
+			rt.front.LimitBatches(rt.batchLimit(next.Execution.MaxConcurrency), rt.batchLimit(next.Execution.DefaultServerConcurrency))
+		case key == "logging.level" && rt.opts.SetLogLevel != nil:
+			rt.opts.SetLogLevel(next.Logging.Level)
+		default:
+			waiting = append(waiting, key)
+			continue
+		}
+		applied = append(applied, key)
+	}
+	return applied, waiting
 }
 
 // loadAgain reads and checks a file as New does.

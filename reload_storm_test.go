@@ -61,7 +61,8 @@ func TestManyReloadsLeaveNothingBehind(t *testing.T) {
 	first := quiet + stubYAML(names...)
 	second := strings.Replace(first, "  s0:\n", "  s0:\n    cwd: /\n", 1)
 	path := writeConfig(t, first)
-	rt := open(t, hangar.Options{ConfigFile: path})
+	// On disk: a log in memory would be the memory that grows.
+	rt := open(t, hangar.Options{ConfigFile: path, DataDir: t.TempDir()})
 	for _, id := range names {
 		echo(t, rt, id)
 	}

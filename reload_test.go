@@ -121,6 +121,30 @@ func TestReloadChangesWhatChangedAndNothingElse(t *testing.T) {
 	}
 }
 
+func TestKeysBesideTheServersApplyInPlaceOrWaitForARestart(t *testing.T) {
+	first := "logging: {level: INFO}\n" + quiet + stubYAML("a")
+	path := writeConfig(t, first)
+	var level string
+	rt := open(t, hangar.Options{ConfigFile: path, SetLogLevel: func(l string) { level = l }})
+	second := "logging: {level: DEBUG, json_format: true}\nexecution: {max_concurrency: 7, default_mcp_server_concurrency: 3, max_parallel_starts: 1}\n" +
+		"config_reload: {enabled: false, interval_s: 9}\n" + stubYAML("a")
+	for _, c := range []struct{ text, level, waits string }{
+		{second, "DEBUG", "[logging.json_format config_reload.interval_s]"},
+		{first, "INFO", "[]"},
+	} {
+		rewrite(t, path, c.text)
+		result, err := rt.Reload(t.Context(), hangar.ReloadOptions{})
+		if err != nil || level != c.level || fmt.Sprint(result.RestartRequired) != c.waits {
+			t.Errorf("%v, level %s, waiting %v, want %+v", err, level, result.RestartRequired, c)
+		}
+		diff, err := rt.DiffConfig()
+		if err != nil || strings.Contains(diff, "-  max_") || strings.Contains(diff, "-  level") || (diff == "") != (c.waits == "[]") {
+			t.Errorf("%v\n%s", err, diff)
+		}
+	}
+	echo(t, rt, "a")
+}
+
 // TestRefusedReloadChangesNothing is the table of bad files.
 func TestRefusedReloadChangesNothing(t *testing.T) {
 	log := &recorder{}

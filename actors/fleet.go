@@ -52,6 +52,15 @@ func (s *System) Activity() uint64 {
 	return sum
 }
 
+// LimitStarts changes how many start attempts may run at once; 0 stands for
+// DefaultParallelStarts.
+func (s *System) LimitStarts(limit int) {
+	if limit <= 0 {
+		limit = DefaultParallelStarts()
+	}
+	s.tell(s.starts, limitStarts{limit})
+}
+
 // Starting is the number of start attempts that run now.
 func (s *System) Starting() int { return int(s.starting.Load()) }
 

@@ -136,6 +136,8 @@ type (
 		cell  *cell
 		epoch uint64
 	}
+	// limitStarts: system → starts; attempts that run go on.
+	limitStarts struct{ limit int }
 )
 
 // holdStarts: memory → starts, after every sample while it holds them: let one

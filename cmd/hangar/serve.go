@@ -59,8 +59,9 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 		DataDir: f.dataDir, ConfigFile: f.config, Durability: hangar.Durability(f.durability),
 		MaxParallelStarts: f.maxStarts, CallTimeout: f.callTimeout,
 		AllowedHosts: f.hosts(), AllowedOrigins: f.allowedOrigins,
-		OpenLog:  func(settings hangar.LogSettings) (*slog.Logger, error) { return out.open(f, settings) },
-		Warnings: out,
+		OpenLog:     func(settings hangar.LogSettings) (*slog.Logger, error) { return out.open(f, settings) },
+		SetLogLevel: func(level string) { out.setLevel(f, level) },
+		Warnings:    out,
 	})
 	if err != nil {
 		return err

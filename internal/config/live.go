@@ -2,6 +2,7 @@ package config
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/aabb9013/hangar/supervisor"
@@ -40,27 +41,43 @@ func (c *Config) WithSpecs(specs []supervisor.ServerSpec) *Config {
 	return &out
 }
 
-// Adopt returns what runs after the servers and groups of next took the place
-// of those of c: the sections of c, which only a restart changes, and the rest
-// of next.
-func (c *Config) Adopt(next *Config) *Config {
-	out := *c
-	out.Servers, out.Definitions, out.Groups = next.Servers, next.Definitions, next.Groups
+// Adopt returns what runs after a reload: the servers and groups of next, of
+// the other sections only the keys that were applied, and the rest of c, which
+// only a restart changes. Keys are as in Plan.Sections.
+func (c *Config) Adopt(next *Config, applied []string) *Config {
 	doc := *c.all
 	doc.Servers = next.all.Servers
 	doc.origins = make(origins, len(next.all.origins))
+	taken := []string{serversID}
+	for _, key := range applied {
+		copyKey(reflect.ValueOf(&doc).Elem(), reflect.ValueOf(next.all).Elem(), strings.Split(key, "."))
+		taken = append(taken, "\x00"+strings.ReplaceAll(key, ".", "\x00"))
+	}
+	isTaken := func(id string) bool {
+		return slices.ContainsFunc(taken, func(prefix string) bool { return strings.HasPrefix(id, prefix) })
+	}
 	for id, from := range c.all.origins {
-		if !strings.HasPrefix(id, serversID) {
+		if !isTaken(id) {
 			doc.origins[id] = from
 		}
 	}
 	for id, from := range next.all.origins {
-		if strings.HasPrefix(id, serversID) {
+		if isTaken(id) {
 			doc.origins[id] = from
 		}
 	}
-	out.all = &doc
-	return &out
+	return newConfig(c.Path, &doc)
+}
+
+// copyKey copies the value of one key of a section, or of one inside it.
+func copyKey(to, from reflect.Value, key []string) {
+	f := planOf(to.Type()).byName[key[0]]
+	to, from = to.FieldByIndex(f.index), from.FieldByIndex(f.index)
+	if len(key) > 1 {
+		copyKey(to, from, key[1:])
+		return
+	}
+	to.Set(from)
 }
 
 var serversID = mcpServers.id() + "\x00"
