@@ -113,7 +113,9 @@ func (s *Server) with(was, is supervisor.ServerSpec) Server {
 			continue
 		}
 		key := reflect.ValueOf(&out).Elem().FieldByName(name)
-		key.Set(to.Field(i).Convert(key.Type()))
+		if key.IsValid() && to.Field(i).CanConvert(key.Type()) {
+			key.Set(to.Field(i).Convert(key.Type()))
+		}
 	}
 	return out
 }
