@@ -19,7 +19,8 @@ type ReloadOptions struct {
 	// Path is another file in the directory of Options.ConfigFile, or below
 	// it. It is read this once; what is watched stays the same.
 	Path string
-	// Hasty ends replaced instances without waiting for their calls.
+	// Hasty ends instances that are replaced or removed without waiting for
+	// their calls.
 	Hasty bool
 	// RequestedBy stands in the events and the log.
 	RequestedBy string
@@ -36,6 +37,10 @@ type ReloadResult struct {
 	Duration        time.Duration
 }
 
+// MaxReloads bounds the reloads under way and waiting; one more is refused
+// with ErrOverloaded.
+const MaxReloads = 32
+
 // reloadStep bounds the change of one server: its calls drain and its
 // instance climbs the stop ladder in less.
 const reloadStep = time.Minute
@@ -45,7 +50,7 @@ const reloadStep = time.Minute
 // servers made by the API or attached stay as they are, and a server that did
 // not change keeps its process. A changed one is stopped after its calls, if
 // its process cannot see the change, and starts with the next call; one at a
-// time. Reloads run one after the other.
+// time. Reloads run one after the other, at most MaxReloads wait.
 //
 // With ErrConfig nothing was changed; with any other error the result tells
 // what was, and another Reload tries the rest again.
@@ -54,6 +59,11 @@ func (rt *Runtime) Reload(ctx context.Context, opts ReloadOptions) (*ReloadResul
 	if err != nil {
 		return nil, err
 	}
+	if rt.reloads.Add(1) > MaxReloads {
+		rt.reloads.Add(-1)
+		return nil, fmt.Errorf("%w: %d reloads of the configuration wait", ErrOverloaded, MaxReloads)
+	}
+	defer rt.reloads.Add(-1)
 	select {
 	case rt.reload <- struct{}{}:
 		defer func() { <-rt.reload }()
@@ -179,9 +189,13 @@ func apply(ctx context.Context, sys *actors.System, plan config.Plan, specs map[
 		}
 		*done = append(*done, id)
 	}
+	replace := actors.DrainInstance
+	if hasty {
+		replace = actors.KillInstance
+	}
 	for _, id := range plan.Removed {
 		step("remove", id, &result.Removed, func(ctx context.Context) error {
-			if err := sys.Remove(ctx, id); !errors.Is(err, supervisor.ErrServerNotFound) {
+			if err := sys.Remove(ctx, id, replace); !errors.Is(err, supervisor.ErrServerNotFound) {
 				return err
 			}
 			return nil
@@ -189,16 +203,13 @@ func apply(ctx context.Context, sys *actors.System, plan config.Plan, specs map[
 	}
 	for _, change := range plan.Changed {
 		how := actors.KeepInstance
-		switch {
-		case change.Restart && hasty:
-			how = actors.KillInstance
-		case change.Restart:
-			how = actors.DrainInstance
+		if change.Restart {
+			how = replace
 		}
 		step("change", change.ID, &result.Updated, func(ctx context.Context) error { return sys.Put(ctx, specs[change.ID], how) })
 	}
 	for _, id := range plan.Added {
-		step("add", id, &result.Added, func(ctx context.Context) error { return sys.Put(ctx, specs[id], actors.DrainInstance) })
+		step("add", id, &result.Added, func(ctx context.Context) error { return sys.Put(ctx, specs[id], replace) })
 	}
 	// Groups of the file are applied here, from plan.AddedGroups,
 	// ChangedGroups and RemovedGroups; until then config refuses them.

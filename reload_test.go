@@ -72,8 +72,9 @@ func pidOf(t *testing.T, rt *hangar.Runtime, id string) int {
 }
 
 func TestReloadChangesWhatChangedAndNothingElse(t *testing.T) {
+	log := &recorder{}
 	path := writeConfig(t, quiet+stubYAML("same", "gone", "live", "changed"))
-	rt := open(t, hangar.Options{ConfigFile: path})
+	rt := open(t, hangar.Options{ConfigFile: path, Logger: slog.New(slog.NewTextHandler(log, nil))})
 	create(t, rt, stub("made"))
 	for _, id := range []string{"same", "gone", "live", "changed", "made"} {
 		echo(t, rt, id)
@@ -91,6 +92,15 @@ func TestReloadChangesWhatChangedAndNothingElse(t *testing.T) {
 	got := fmt.Sprint(result.Added, result.Removed, result.Updated, result.Unchanged, result.RestartRequired)
 	if want := "[new] [gone] [live changed] [same] [logging.level]"; got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+	// The contract's fields of the events, as the log shows them.
+	for _, want := range []string{
+		"ConfigurationReloadRequested", "requested_by:test", "config_path:" + path, "force:false", "ConfigurationReloaded", "reload_duration_ms:",
+		"mcp_servers_added:[new]", "mcp_servers_removed:[gone]", "mcp_servers_updated:[live changed]", "mcp_servers_unchanged:[same]",
+	} {
+		if log.count(want) == 0 {
+			t.Errorf("no event tells %s", want)
+		}
 	}
 	if got := ids(rt); got != "same live changed made new" {
 		t.Errorf("servers %s", got)

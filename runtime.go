@@ -47,6 +47,7 @@ type Runtime struct {
 	front   *httpapi.Front
 	started time.Time
 	reload  chan struct{} // holds the one reload at a time
+	reloads atomic.Int32  // under way or waiting
 	watches sync.WaitGroup
 	backups sync.Mutex    // one writes at a time
 	closing chan struct{} // closed when Close begins

@@ -87,7 +87,7 @@ func (s *System) Update(ctx context.Context, id string, patch supervisor.Patch) 
 // Delete stops a server and forgets it.
 func (s *System) Delete(ctx context.Context, id string) error {
 	reply := make(chan error, 1)
-	return s.ask(ctx, s.registry, deleteServer{id, supervisor.FromAPI, reply}, reply, nil)
+	return s.ask(ctx, s.registry, deleteServer{id: id, source: supervisor.FromAPI, reply: reply}, reply, nil)
 }
 
 // Start returns when the server is ready or could not be started.

@@ -43,7 +43,10 @@ type (
 		reply  chan error
 	}
 	// retireServer: registry → server; stops the instance, then the actor.
-	retireServer struct{ reason string }
+	retireServer struct {
+		reason string
+		hasty  bool // calls in flight are not waited for
+	}
 	// changeSpec: registry → server; the spec is already durable. Answered
 	// once readers see it.
 	changeSpec struct {
@@ -171,6 +174,7 @@ type (
 	deleteServer struct {
 		id     string
 		source supervisor.Provenance // who wants it
+		hasty  bool                  // calls in flight are not waited for
 		reply  chan error
 	}
 	// putServer: system → registry; a server of the configuration file is to

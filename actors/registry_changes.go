@@ -132,7 +132,7 @@ func (r *registry) delete(m deleteServer) {
 			r.free(m.id)
 		}
 		c.leaving.Store(true)
-		r.sys.tell(c.pid, retireServer{"deleted"})
+		r.sys.tell(c.pid, retireServer{"deleted", m.hasty})
 		select {
 		case <-c.gone: // its actor was given up before
 			r.left(c)

@@ -18,10 +18,11 @@ func (s *System) Put(ctx context.Context, spec supervisor.ServerSpec, how Replac
 }
 
 // Remove stops a server of the configuration file and forgets it; it returns
-// when no instance runs. ErrServerNotFound.
-func (s *System) Remove(ctx context.Context, id string) error {
+// when no instance runs. With KillInstance it does not wait for calls in
+// flight. ErrServerNotFound.
+func (s *System) Remove(ctx context.Context, id string, how Replace) error {
 	reply := make(chan error, 1)
-	return s.ask(ctx, s.registry, deleteServer{id, supervisor.FromConfig, reply}, reply, nil)
+	return s.ask(ctx, s.registry, deleteServer{id, supervisor.FromConfig, how == KillInstance, reply}, reply, nil)
 }
 
 func (r *registry) put(m putServer) {

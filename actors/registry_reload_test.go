@@ -62,13 +62,13 @@ func TestPutRegistersWithoutStoring(t *testing.T) {
 		if docs, err := s.store.Docs(docServer); err != nil || len(docs) != 0 {
 			t.Errorf("stored: %v, %v", docs, err)
 		}
-		if err := s.Remove(t.Context(), "a"); err != nil {
+		if err := s.Remove(t.Context(), "a", DrainInstance); err != nil {
 			t.Fatal(err)
 		}
 		if _, ok := s.View("a"); ok || s.backend.Live() != 0 {
 			t.Errorf("still there, %d instances live", s.backend.Live())
 		}
-		wantErr(t, s.Remove(t.Context(), "a"), supervisor.ErrServerNotFound)
+		wantErr(t, s.Remove(t.Context(), "a", DrainInstance), supervisor.ErrServerNotFound)
 		events := s.events("a")
 		if last := events[len(events)-1]; last.kind == supervisor.ServerDeregistered && last.data["source"] != "config" {
 			t.Errorf("got %+v", last)
@@ -88,7 +88,7 @@ func TestFileTakesOverAServerOfTheAPIAndLeavesItStored(t *testing.T) {
 		if v := s.view("a"); v.Spec.Provenance != supervisor.FromConfig || v.Spec.Description != "file" {
 			t.Errorf("got %+v", v.Spec)
 		}
-		if err := s.Remove(t.Context(), "a"); err != nil {
+		if err := s.Remove(t.Context(), "a", DrainInstance); err != nil {
 			t.Fatal(err)
 		}
 		docs, err := s.store.Docs(docServer)
@@ -152,13 +152,34 @@ func TestReplacementEndsBackoffAndAttempts(t *testing.T) {
 	})
 }
 
+// TestHastyChangesDoNotWaitForCalls: the calls end with the instance.
+func TestHastyChangesDoNotWaitForCalls(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newTestSystem(t, always(fake.Script{CallDelay: time.Minute}), fromFile("a"))
+		for _, change := range []func() error{
+			func() error { return s.Put(t.Context(), fromFile("a", described("x")), KillInstance) },
+			func() error { return s.Remove(t.Context(), "a", KillInstance) },
+		} {
+			call := s.begin(callOf{server: "a", tool: "echo", timeout: time.Hour})
+			synctest.Wait()
+			began := time.Now()
+			if err := change(); err != nil {
+				t.Fatal(err)
+			}
+			if err := call.wait(); err == nil || time.Since(began) >= drainGrace {
+				t.Errorf("the call ended with %v after %s", err, time.Since(began))
+			}
+		}
+	})
+}
+
 func TestPutThatCannotBeWrittenChangesNothing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, store := newFlakySystem(t, nil, fromFile("a"))
 		s.mustEcho("a")
 		store.broken.Store(true)
 		wantErr(t, s.Put(t.Context(), fromFile("a", described("x")), DrainInstance), supervisor.ErrReadOnly)
-		wantErr(t, s.Remove(t.Context(), "a"), supervisor.ErrReadOnly)
+		wantErr(t, s.Remove(t.Context(), "a", DrainInstance), supervisor.ErrReadOnly)
 		wantErr(t, s.Put(t.Context(), fromFile("b"), DrainInstance), supervisor.ErrReadOnly)
 		store.broken.Store(false)
 		if v := s.view("a"); v.Spec.Description != "" || v.State != supervisor.Ready || v.Epoch != 1 {

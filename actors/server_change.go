@@ -50,16 +50,17 @@ func (c *cell) replaceInstance(m changeSpec) {
 		return
 	}
 	c.stoppers = append(c.stoppers, stopper{m.reply, c.machine.Epoch})
-	c.stopForReload(m.replace == KillInstance)
+	c.stop(reasonReload, m.replace == KillInstance)
 	if waiting {
 		c.step(supervisor.StartWanted{Cause: supervisor.CauseCall})
 	}
 }
 
-func (c *cell) stopForReload(hasty bool) {
+// stop wants no instance; a hasty one does not wait for the calls in flight.
+func (c *cell) stop(reason string, hasty bool) {
 	c.hasty = hasty
 	defer func() { c.hasty = false }() // also if the step panics
-	c.step(supervisor.StopWanted{Reason: reasonReload})
+	c.step(supervisor.StopWanted{Reason: reason})
 }
 
 // declareTools lists what the new spec declares, as long as the server has

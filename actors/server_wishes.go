@@ -40,5 +40,5 @@ func (c *cell) onStopServer(m stopServer) {
 func (c *cell) onRetire(m retireServer) {
 	c.retired = m.reason
 	c.failWaiting(fmt.Errorf("%w: %q was deleted", supervisor.ErrServerNotFound, c.id))
-	c.step(supervisor.StopWanted{Reason: m.reason})
+	c.stop(m.reason, m.hasty)
 }
