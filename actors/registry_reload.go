@@ -39,7 +39,7 @@ func (r *registry) put(m putServer) {
 	r.commit(batch, func(err error) {
 		if err == nil {
 			c.durable = m.spec
-			r.sys.tell(c.pid, changeSpec{m.spec, m.replace, m.reply})
+			r.sys.tell(c.pid, changeSpec(m))
 		} else {
 			answer(m.reply, err)
 		}
