@@ -12,7 +12,7 @@ import (
 )
 
 // seeds is how many configurations a property is tried on.
-const seeds = 30
+const seeds = 12
 
 // TestWrittenConfigurationReadsBackAsItIs: the writer is the inverse of the
 // reader, for every key and every awkward text.
