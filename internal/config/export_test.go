@@ -193,8 +193,7 @@ func TestReferencesAreExportedAsTheyAreWritten(t *testing.T) {
 // cannot hold: an export would lose it.
 func TestEverySpecFieldHasItsKey(t *testing.T) {
 	t.Parallel()
-	unset := defaultServer("a")
-	base := unset.spec()
+	base := supervisor.ServerSpec{ID: "a", Mode: supervisor.ModeSubprocess, Command: []string{"x"}, Endpoint: "http://h", Image: "i", Dir: "/", ReadOnly: true, Provenance: supervisor.FromConfig}.WithDefaults()
 	for i := range reflect.TypeFor[supervisor.ServerSpec]().NumField() {
 		name := reflect.TypeFor[supervisor.ServerSpec]().Field(i).Name
 		if name == "ID" || name == "Provenance" {
@@ -202,8 +201,14 @@ func TestEverySpecFieldHasItsKey(t *testing.T) {
 		}
 		spec := base
 		setSomething(t, reflect.ValueOf(&spec).Elem().Field(i), name)
-		c := Default().WithSpecs([]supervisor.ServerSpec{fromAPI(spec)})
-		got := c.Definitions[0].spec()
+		if same(reflect.ValueOf(spec), reflect.ValueOf(base)) {
+			t.Fatalf("%s did not change", name)
+		}
+		text, err := encode(Default().WithSpecs([]supervisor.ServerSpec{fromAPI(spec)}).tree(literal{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := mustParse(t, text, nil).Servers[0]
 		if !same(reflect.ValueOf(got), reflect.ValueOf(spec)) {
 			t.Errorf("%s is lost: got %+v, want %+v; give it a key of the same name in Server, or a line in specKeys", name, got, spec)
 		}
@@ -221,9 +226,14 @@ func setSomething(t *testing.T, v reflect.Value, name string) {
 	switch v.Kind() {
 	case reflect.String:
 		v.SetString("remote") // a mode, too
+		if name == "Endpoint" {
+			v.SetString("https://other")
+		}
 	case reflect.Bool:
 		v.SetBool(!v.Bool())
-	case reflect.Int, reflect.Int64:
+	case reflect.Int:
+		v.SetInt(v.Int() + 1)
+	case reflect.Int64:
 		v.SetInt(v.Int() + int64(time.Second))
 	case reflect.Float64:
 		v.SetFloat(v.Float() + 1)
@@ -234,7 +244,7 @@ func setSomething(t *testing.T, v reflect.Value, name string) {
 			v.Set(reflect.ValueOf([]json.RawMessage{json.RawMessage(`{"name":"x","inputSchema":{}}`)}))
 			return
 		}
-		v.Set(reflect.ValueOf([]string{"x"}))
+		v.Set(reflect.ValueOf([]string{"y"}))
 	case reflect.Struct:
 		for i := range v.NumField() {
 			setSomething(t, v.Field(i), name)

@@ -66,6 +66,11 @@ func (g *generator) opaque() Opaque {
 	return Opaque{JSON: text}
 }
 
+// inForm are texts with a form of their own.
+var inForm = map[string][]string{
+	"memory": {"", "0", "64m", "1g", "512m", "8388608"}, "cpu": {"", "0", "0.5", "1.0", "2"}, "memory_budget": {"", "0", "4g", "80%"},
+}
+
 // section fills a section with values that its tags allow.
 func (g *generator) section(v reflect.Value, prefix string) {
 	for _, f := range planOf(v.Type()).fields {
@@ -102,6 +107,10 @@ func (g *generator) value(v reflect.Value, f *field, path string) {
 	}
 	if _, custom := v.Addr().Interface().(nodeDecoder); custom {
 		panic("no values for " + path)
+	}
+	if words := inForm[f.name]; words != nil && v.Kind() == reflect.String {
+		v.SetString(words[g.IntN(len(words))])
+		return
 	}
 	least, most := f.min, math.Min(f.max, 1e5)
 	between := least + g.Float64()*(most-least)

@@ -96,6 +96,7 @@ var specKeys = map[string]func(*Server, supervisor.ServerSpec){
 	"Dir":        func(s *Server, spec supervisor.ServerSpec) { s.Cwd = spec.Dir },
 	"Command":    func(s *Server, spec supervisor.ServerSpec) { s.Command, s.Args = spec.Command, nil },
 	"Network":    func(s *Server, spec supervisor.ServerSpec) { s.Network, s.NetworkMode = spec.Network, "" },
+	"Limits":     (*Server).writeLimits,
 	"Tools":      func(s *Server, spec supervisor.ServerSpec) { s.Tools.Predefined = spec.Tools },
 }
 

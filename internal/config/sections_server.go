@@ -56,11 +56,12 @@ type ServerReload struct {
 	Strategy string `cfg:"strategy" default:"replace" enum:"replace|blue_green"`
 }
 
-// Resources bounds a container, and what is written here also a subprocess.
+// Resources bounds a server. What is not written is no limit of a subprocess,
+// and one of a container by the contract's defaults (resources.go).
 type Resources struct {
 	keyed
-	Memory string `cfg:"memory,scalar" default:"512m"`
-	CPU    string `cfg:"cpu,scalar" default:"1.0"`
+	Memory string `cfg:"memory,scalar"`
+	CPU    string `cfg:"cpu,scalar"`
 	PIDs   int    `cfg:"pids" min:"0" max:"4194304"` // 0 = no limit
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/aabb9013/hangar/supervisor"
 	"gopkg.in/yaml.v3"
 )
 
@@ -78,6 +79,14 @@ func canonical(s Server) Server {
 	s.Args = nil
 	if s.Mode == "container" {
 		s.Mode = "docker"
+	}
+	if supervisor.Mode(s.Mode) == supervisor.ModeDocker || s.Mode == "podman" {
+		if s.Resources.Memory == defaultMemory {
+			s.Resources.Memory = ""
+		}
+		if s.Resources.CPU == defaultCPU {
+			s.Resources.CPU = ""
+		}
 	}
 	return s
 }
