@@ -2,6 +2,7 @@ package hangar
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/aabb9013/hangar/actors"
 	"github.com/aabb9013/hangar/backends"
 	"github.com/aabb9013/hangar/httpapi"
+	"github.com/aabb9013/hangar/internal/config"
 	"github.com/aabb9013/hangar/persistence"
 	"github.com/aabb9013/hangar/supervisor"
 )
@@ -87,6 +89,42 @@ func recordOf(ev persistence.Event) httpapi.HistoryRecord {
 func (e edge) Backup(ctx context.Context) (httpapi.Backup, error) {
 	info, err := e.rt.Backup(ctx)
 	return httpapi.Backup{Path: info.Path, Bytes: info.Bytes, Position: info.Position, SHA256: info.SHA256}, err
+}
+
+func (e edge) ConfigDocument() (map[string]any, error) { return e.rt.ConfigDocument() }
+func (e edge) ExportConfig() (string, []string, error) { return e.rt.ExportConfig() }
+
+func (e edge) BackupConfig() (string, error) {
+	path, err := e.rt.BackupConfig()
+	return path, configError(err)
+}
+
+func (e edge) DiffConfig() (string, error) {
+	diff, err := e.rt.DiffConfig()
+	return diff, configError(err)
+}
+
+func (e edge) ReloadConfig(ctx context.Context, req httpapi.ReloadRequest) (httpapi.ReloadReport, error) {
+	r, err := e.rt.Reload(ctx, ReloadOptions{Path: req.Path, Hasty: req.Hasty, RequestedBy: req.RequestedBy})
+	if r == nil {
+		r = &ReloadResult{}
+	}
+	if req.Path != "" && errors.Is(err, config.ErrUnreadable) {
+		// Not the reason: it would tell of files that are none of the caller's business.
+		err = httpapi.ErrConfigPath
+	}
+	return httpapi.ReloadReport(*r), configError(err)
+}
+
+// configError tells the edge what kind of failure it has to answer.
+func configError(err error) error {
+	switch {
+	case errors.Is(err, ErrNoBackup):
+		return fmt.Errorf("%w: %w", httpapi.ErrConfigBackup, err)
+	case errors.Is(err, ErrConfig):
+		return fmt.Errorf("%w: %w", httpapi.ErrConfiguration, err)
+	}
+	return err
 }
 
 func (e edge) Info() httpapi.Info {

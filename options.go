@@ -82,7 +82,9 @@ const (
 type Options struct {
 	// DataDir holds the event log and the state; empty keeps both in memory.
 	DataDir string
-	// ConfigFile is a configuration file in the format of MCP Hangar.
+	// ConfigFile is a configuration file in the format of MCP Hangar. Unless
+	// its section config_reload says otherwise, it is watched and a change is
+	// applied, as Runtime.Reload does.
 	ConfigFile string
 	Durability Durability // empty = the configuration's, else process
 	// MinFreeBytes is the free space below which state becomes read-only;
@@ -116,6 +118,9 @@ type Options struct {
 	// was read, for a program that heeds the file's logging section. New calls
 	// it once, before anything is opened or logged.
 	OpenLog func(LogSettings) (*slog.Logger, error)
+	// SetLogLevel is called when a reload finds another logging.level, DEBUG to
+	// CRITICAL. Without it the change waits for a restart.
+	SetLogLevel func(level string)
 	// Warnings receives what the configuration file says and the runtime does
 	// not heed, one per line; nil sends it to the log.
 	Warnings io.Writer
@@ -164,7 +169,7 @@ func (o Options) Validate() error {
 // loadConfig reads the configuration file, if there is one.
 func (o Options) loadConfig() (*config.Config, error) {
 	if o.ConfigFile == "" {
-		return &config.Config{}, nil
+		return config.Default(), nil
 	}
 	cfg, err := config.Load(o.ConfigFile, os.LookupEnv)
 	if err != nil {
@@ -178,7 +183,10 @@ func (o Options) logger(cfg *config.Config) (*slog.Logger, error) {
 	logger := o.Logger
 	if o.OpenLog != nil {
 		var err error
-		settings := LogSettings{Level: cfg.Logging.Level, JSON: cfg.Logging.JSON, File: cfg.Logging.File}
+		var settings LogSettings
+		if o.ConfigFile != "" {
+			settings = LogSettings{Level: cfg.Logging.Level, JSON: cfg.Logging.JSON, File: cfg.Logging.File}
+		}
 		if logger, err = o.OpenLog(settings); err != nil {
 			return nil, err
 		}
@@ -202,6 +210,11 @@ func (o Options) heed(cfg *config.Config, logger *slog.Logger) error {
 			logger.Warn("configuration", "detail", w.Error())
 		}
 	}
+	return supported(cfg)
+}
+
+// supported refuses what this version has not built.
+func supported(cfg *config.Config) error {
 	if missing := cfg.Unsupported(); len(missing) > 0 {
 		return fmt.Errorf("%w: %w: %w", ErrConfig, ErrNotBuilt, missing)
 	}

@@ -48,6 +48,10 @@ type Runtime struct {
 	api     *httpapi.API
 	front   *httpapi.Front
 	started time.Time
+	reload  chan struct{} // holds the one reload at a time
+	reloads atomic.Int32  // under way or waiting
+	watches sync.WaitGroup
+	backups sync.Mutex    // one writes at a time
 	closing chan struct{} // closed when Close begins
 	drained chan struct{} // closed when no call is under way any more
 	closed  chan struct{} // closed when Close is done
@@ -83,7 +87,10 @@ func New(opts Options) (*Runtime, error) {
 	if err := opts.heed(cfg, logger); err != nil {
 		return nil, err
 	}
-	rt := &Runtime{opts: opts, cfg: cfg, logger: logger, closing: make(chan struct{}), drained: make(chan struct{}), closed: make(chan struct{})}
+	rt := &Runtime{
+		opts: opts, cfg: cfg, logger: logger, reload: make(chan struct{}, 1),
+		closing: make(chan struct{}), drained: make(chan struct{}), closed: make(chan struct{}),
+	}
 	var random [8]byte
 	rand.Read(random[:]) // never fails
 	rt.runID = binary.LittleEndian.Uint64(random[:])
@@ -163,7 +170,7 @@ func (rt *Runtime) Start(ctx context.Context) error {
 		Runtime: edge, Logger: rt.logger, MCP: rt.front.ServeHTTP,
 		AllowedHosts: rt.opts.AllowedHosts, AllowedOrigins: rt.opts.AllowedOrigins,
 	})
-	rt.cfg = &config.Config{} // the file as it was read is not needed any more
+	rt.watch(rt.cfg.ConfigReload)
 	sys.Emit(supervisor.Event{Kind: supervisor.RuntimeStarted, Data: map[string]any{
 		"version": Version, "run_id": strconv.FormatUint(rt.runID, 16), "mcp_servers": len(sys.Views()), "pid": os.Getpid(),
 		"unclean_shutdown": claim.unclean, "processes_swept": claim.swept,
@@ -210,6 +217,7 @@ func (rt *Runtime) Close(ctx context.Context) error {
 		}
 	}
 	close(rt.closing)
+	rt.watches.Wait()
 	var faults []error
 	if was == isStarted {
 		rt.front.Close()

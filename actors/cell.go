@@ -56,6 +56,7 @@ type cell struct {
 	expiry   *time.Timer // of the earliest deadline
 	expireAt time.Time
 	retired  string // reason; not empty once the server is being deleted
+	hasty    bool   // a stop now does not wait for the calls in flight
 
 	corked   bool // the instance holds lines back for the rest of a burst
 	attempt  *attempt

@@ -54,6 +54,8 @@ func eventLevel(kind supervisor.EventKind) slog.Level {
 	case supervisor.ServerCrashed, supervisor.ServerStartFailed, supervisor.ServerDegraded, supervisor.HealthCheckFailed,
 		supervisor.MemoryPressured, supervisor.GroupCircuitOpened:
 		return slog.LevelWarn
+	case supervisor.ReloadFailed:
+		return slog.LevelError
 	case supervisor.ServerGaveUp, supervisor.ActorRestarted:
 		return slog.LevelError
 	case supervisor.HealthCheckPassed, supervisor.ServerStateChanged:

@@ -52,6 +52,15 @@ func (s *System) Activity() uint64 {
 	return sum
 }
 
+// LimitStarts changes how many start attempts may run at once; 0 stands for
+// DefaultParallelStarts.
+func (s *System) LimitStarts(limit int) {
+	if limit <= 0 {
+		limit = DefaultParallelStarts()
+	}
+	s.tell(s.starts, limitStarts{limit})
+}
+
 // Starting is the number of start attempts that run now.
 func (s *System) Starting() int { return int(s.starting.Load()) }
 
@@ -78,7 +87,7 @@ func (s *System) Update(ctx context.Context, id string, patch supervisor.Patch) 
 // Delete stops a server and forgets it.
 func (s *System) Delete(ctx context.Context, id string) error {
 	reply := make(chan error, 1)
-	return s.ask(ctx, s.registry, deleteServer{id, reply}, reply, nil)
+	return s.ask(ctx, s.registry, deleteServer{id: id, source: supervisor.FromAPI, reply: reply}, reply, nil)
 }
 
 // Start returns when the server is ready or could not be started.

@@ -43,12 +43,16 @@ type (
 		reply  chan error
 	}
 	// retireServer: registry → server; stops the instance, then the actor.
-	retireServer struct{ reason string }
+	retireServer struct {
+		reason string
+		hasty  bool // calls in flight are not waited for
+	}
 	// changeSpec: registry → server; the spec is already durable. Answered
 	// once readers see it.
 	changeSpec struct {
-		spec  supervisor.ServerSpec
-		reply chan error
+		spec    supervisor.ServerSpec
+		replace Replace
+		reply   chan error
 	}
 	// cancelCall: Ref → server; the caller gave up. By id, since the call may
 	// have ended and been reused before this arrives.
@@ -135,6 +139,8 @@ type (
 		cell  *cell
 		epoch uint64
 	}
+	// limitStarts: system → starts; attempts that run go on.
+	limitStarts struct{ limit int }
 )
 
 // holdStarts: memory → starts, after every sample while it holds them: let one
@@ -166,8 +172,17 @@ type (
 		reply chan error
 	}
 	deleteServer struct {
-		id    string
-		reply chan error
+		id     string
+		source supervisor.Provenance // who wants it
+		hasty  bool                  // calls in flight are not waited for
+		reply  chan error
+	}
+	// putServer: system → registry; a server of the configuration file is to
+	// be as spec says. Answered once no instance runs that the change ends.
+	putServer struct {
+		spec    supervisor.ServerSpec
+		replace Replace
+		reply   chan error
 	}
 	// serverSpawned: servers → registry; the cell's pid is set, or its actor
 	// could not be made.
@@ -188,6 +203,7 @@ type (
 func (m createServer) fail(err error) { answer(m.reply, err) }
 func (m updateServer) fail(err error) { answer(m.reply, err) }
 func (m deleteServer) fail(err error) { answer(m.reply, err) }
+func (m putServer) fail(err error)    { answer(m.reply, err) }
 
 // To the servers supervisor.
 type (

@@ -44,6 +44,7 @@ type change interface {
 func (m createServer) of() string { return m.spec.ID }
 func (m updateServer) of() string { return m.id }
 func (m deleteServer) of() string { return m.id }
+func (m putServer) of() string    { return m.spec.ID }
 
 // serverDoc is the stored form of a server.
 type serverDoc struct {
@@ -110,6 +111,8 @@ func (r *registry) begin(m change) {
 		r.changeGroup(m)
 	case deleteGroup:
 		r.deleteGroup(m)
+	case putServer:
+		r.put(m)
 	}
 }
 

@@ -44,12 +44,13 @@ func (r *registry) create(m createServer) {
 		return
 	}
 	batch := persistence.Batch{
-		Docs: []persistence.Doc{
-			{Kind: docServer, ID: id, Body: doc},
-			// What an earlier server of this name left is not this one's.
+		Docs: []persistence.Doc{ // what an earlier server of this name left is not this one's
 			{Kind: docTools, ID: id}, {Kind: docState, ID: id}, {Kind: docCrashes, ID: id},
 		},
 		Events: []persistence.Event{r.sys.record(registered(m.spec))},
+	}
+	if m.spec.Provenance != supervisor.FromConfig { // the truth about those is the file
+		batch.Docs = append(batch.Docs, persistence.Doc{Kind: docServer, ID: id, Body: doc})
 	}
 	r.busy[id] = true
 	r.commit(batch, func(err error) {
@@ -94,7 +95,7 @@ func (r *registry) update(m updateServer) {
 	r.commit(batch, func(err error) {
 		if err == nil {
 			c.durable = spec
-			r.sys.tell(c.pid, changeSpec{spec, m.reply})
+			r.sys.tell(c.pid, changeSpec{spec: spec, reply: m.reply})
 		} else {
 			answer(m.reply, err)
 		}
@@ -109,11 +110,13 @@ func (r *registry) delete(m deleteServer) {
 		return
 	}
 	batch := persistence.Batch{
-		Docs: append(noDossiers(m.id), persistence.Doc{Kind: docServer, ID: m.id},
-			persistence.Doc{Kind: docTools, ID: m.id}, persistence.Doc{Kind: docState, ID: m.id}),
+		Docs: append(noDossiers(m.id), persistence.Doc{Kind: docTools, ID: m.id}, persistence.Doc{Kind: docState, ID: m.id}),
 		Events: []persistence.Event{r.sys.record(supervisor.Event{
-			Kind: supervisor.ServerDeregistered, Server: m.id, Data: map[string]any{"source": "api"},
+			Kind: supervisor.ServerDeregistered, Server: m.id, Data: map[string]any{"source": m.source},
 		})},
+	}
+	if m.source != supervisor.FromConfig { // a reload does not touch what the API has stored
+		batch.Docs = append(batch.Docs, persistence.Doc{Kind: docServer, ID: m.id})
 	}
 	r.busy[m.id] = true
 	r.commit(batch, func(err error) {
@@ -129,7 +132,7 @@ func (r *registry) delete(m deleteServer) {
 			r.free(m.id)
 		}
 		c.leaving.Store(true)
-		r.sys.tell(c.pid, retireServer{"deleted"})
+		r.sys.tell(c.pid, retireServer{"deleted", m.hasty})
 		select {
 		case <-c.gone: // its actor was given up before
 			r.left(c)

@@ -69,7 +69,7 @@ func (c *cell) stopInstance(e supervisor.StopInstance) {
 			return
 		}
 		drain := time.Duration(0)
-		if e.Drain {
+		if e.Drain && !c.hasty {
 			drain = drainGrace
 		}
 		c.sys.run("stop of server "+c.id, in.Kill, func() { in.Stop(c.sys.killing, drain) })

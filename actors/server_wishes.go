@@ -40,13 +40,5 @@ func (c *cell) onStopServer(m stopServer) {
 func (c *cell) onRetire(m retireServer) {
 	c.retired = m.reason
 	c.failWaiting(fmt.Errorf("%w: %q was deleted", supervisor.ErrServerNotFound, c.id))
-	c.step(supervisor.StopWanted{Reason: m.reason})
-}
-
-func (c *cell) onChangeSpec(m changeSpec) {
-	c.changesMade().specChanged(c.spec, m.spec)
-	c.spec, c.fingerprint = m.spec, fingerprintOf(m.spec)
-	c.step(supervisor.PolicyChanged{Policy: supervisor.PolicyOf(m.spec)})
-	c.publish()
-	answer(m.reply, nil)
+	c.stop(m.reason, m.hasty)
 }

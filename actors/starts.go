@@ -37,6 +37,9 @@ func (s *starts) receive(ctx actor.Context) {
 		// One for each sample, so that nobody waits for ever.
 		s.held, s.trickle = m.on, 1
 		s.grant()
+	case limitStarts:
+		s.limit = m.limit
+		s.grant()
 	}
 }
 

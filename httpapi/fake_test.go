@@ -24,6 +24,7 @@ type fakeRuntime struct {
 	crashes func(id string, limit int) ([]supervisor.Dossier, error)
 	history func(id string, from uint64, limit int) ([]HistoryRecord, error)
 	do      func(c *backends.Call, timeout time.Duration) error
+	config  fakeConfig
 	info    Info
 	backup  func() (Backup, error)
 	changes atomic.Int64

@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aabb9013/hangar/backends"
@@ -70,7 +71,7 @@ type Front struct {
 	limits   jsonrpc.Limits
 	sessions *sessions
 	list     toolList
-	batches  batchLimits
+	batches  atomic.Pointer[batchLimits]
 	tools    map[string]hangarTool
 
 	// Set from the constants, shorter in tests.
@@ -98,14 +99,18 @@ func NewFront(opts FrontOptions) *Front {
 		opts: opts, runtime: opts.Runtime, log: opts.Logger,
 		limits:   jsonrpc.Limits{MaxBytes: opts.MaxMessage},
 		sessions: newSessions(opts.Now),
-		batches:  newBatchLimits(opts.BatchConcurrency, opts.ServerConcurrency),
 		ping:     streamPing, pause: listChangedPause, patience: streamWrite, grace: shutdownGrace,
 		closing: make(chan struct{}),
 	}
+	f.LimitBatches(opts.BatchConcurrency, opts.ServerConcurrency)
 	f.tools = f.hangarTools()
 	f.list.front = f
 	return f
 }
+
+// LimitBatches changes the bounds of hangar_call: those of FrontOptions. Calls
+// under way keep their slots of the old ones. It may be called at any time.
+func (f *Front) LimitBatches(all, perServer int) { f.batches.Store(newBatchLimits(all, perServer)) }
 
 // Close ends every session, so that open streams end too, and opens no more.
 // Calls under way go on: the runtime drains them. It may be called twice.

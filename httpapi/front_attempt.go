@@ -80,7 +80,7 @@ func (b *batch) keep(res *batchResult, result json.RawMessage) {
 // callOnce makes one call within ctx and decodes only its envelope. A panic
 // becomes an error: nobody recovers in a goroutine of a batch.
 func (f *Front) callOnce(ctx context.Context, s *session, call batchCall) (result json.RawMessage, isError bool, err error) {
-	release, err := f.batches.acquire(ctx, call.server)
+	release, err := f.batches.Load().acquire(ctx, call.server)
 	if err != nil {
 		return nil, false, err
 	}

@@ -38,7 +38,7 @@ func runBatch(t *testing.T, f *Front, options string, calls ...string) batchAnsw
 	if answer.Total != len(calls) || answer.Succeeded+answer.Failed != len(answer.Results) {
 		t.Errorf("the counts do not fit: %s", body)
 	}
-	if slots := len(f.batches.all) + len(f.batches.servers); slots != 0 {
+	if slots := len(f.batches.Load().all) + len(f.batches.Load().servers); slots != 0 {
 		t.Errorf("%d slots are still held", slots)
 	}
 	return answer
@@ -187,7 +187,7 @@ func TestBusyServerTakesNoSlotsFromOthers(t *testing.T) {
 		if answer := <-done; answer.Failed != 20 || len(busy.sent()) != 2 {
 			t.Errorf("%d failed, %d were sent", answer.Failed, len(busy.sent()))
 		}
-		if len(f.batches.all)+len(f.batches.servers) > 0 {
+		if len(f.batches.Load().all)+len(f.batches.Load().servers) > 0 {
 			t.Error("slots are still held")
 		}
 	})

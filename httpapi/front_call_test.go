@@ -200,9 +200,9 @@ func TestPanicsAreContained(t *testing.T) {
 	if n := strings.Count(log.String(), "panic in the MCP front"); n != 6 || strings.Contains(string(stream.body), "ouch") {
 		t.Errorf("%d panics in the log", n)
 	}
-	f.batches.mu.Lock()
-	defer f.batches.mu.Unlock()
-	if len(f.batches.all) != 0 || len(f.batches.servers) != 0 {
+	f.batches.Load().mu.Lock()
+	defer f.batches.Load().mu.Unlock()
+	if len(f.batches.Load().all) != 0 || len(f.batches.Load().servers) != 0 {
 		t.Error("a panic kept its slots")
 	}
 }

@@ -89,7 +89,7 @@ func TestListShowsWhatIsKnown(t *testing.T) {
 		}
 	}
 	tools, _, _ := page(t, f, local(), "")
-	for i, name := range []string{"hangar_list", "hangar_start", "hangar_stop", "hangar_status", "hangar_tools", "hangar_details", "hangar_call"} {
+	for i, name := range []string{"hangar_list", "hangar_start", "hangar_stop", "hangar_status", "hangar_tools", "hangar_details", "hangar_reload_config", "hangar_call"} {
 		var tool struct {
 			Name, Description string
 			InputSchema       struct{ Type string }

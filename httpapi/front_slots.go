@@ -15,7 +15,7 @@ const (
 type batchLimits struct {
 	all       chan struct{}
 	perServer int
-	mu        *sync.Mutex
+	mu        sync.Mutex
 	servers   map[string]*serverSlots
 }
 
@@ -25,22 +25,22 @@ type serverSlots struct {
 	users int
 }
 
-func newBatchLimits(all, perServer int) batchLimits {
+func newBatchLimits(all, perServer int) *batchLimits {
 	if all <= 0 {
 		all = defaultExecution
 	}
 	if perServer <= 0 {
 		perServer = defaultServerParallel
 	}
-	return batchLimits{
+	return &batchLimits{
 		all: make(chan struct{}, all), perServer: perServer,
-		mu: &sync.Mutex{}, servers: make(map[string]*serverSlots),
+		servers: make(map[string]*serverSlots),
 	}
 }
 
 // acquire takes the server's slot first, so that calls waiting for one busy
 // server hold no slot that others could use.
-func (l batchLimits) acquire(ctx context.Context, server string) (release func(), err error) {
+func (l *batchLimits) acquire(ctx context.Context, server string) (release func(), err error) {
 	// A select takes either way when both are open; a call that was given up
 	// must not be made.
 	if ctx.Err() != nil {

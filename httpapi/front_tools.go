@@ -44,6 +44,11 @@ func (f *Front) hangarTools() map[string]hangarTool {
 		{name: "hangar_tools", description: "List a server's tools with their schemas; starts the server if its tools are not known.", readOnly: true, schema: serverArgSchema, handle: f.hangarToolsOf},
 		{name: "hangar_details", description: "Show everything known of one server.", readOnly: true, schema: serverArgSchema, handle: f.hangarDetails},
 		{
+			name: "hangar_reload_config", description: "Read the configuration file again and apply it; servers that did not change keep running.",
+			schema: `{"type":"object","properties":{"graceful":{"type":["boolean","null"],"default":true,"description":"wait for calls in flight of servers that are replaced or removed"}},"additionalProperties":false}`,
+			handle: f.hangarReload,
+		},
+		{
 			name: "hangar_call", description: "Call up to 100 tools at once, in parallel; results come in the order of the calls.",
 			schema: hangarCallSchema, handle: f.hangarCall,
 		},
@@ -63,7 +68,7 @@ func (f *Front) hangarTools() map[string]hangarTool {
 // hangarToolObjects are the front's own tools as tools/list shows them.
 func (f *Front) hangarToolObjects() [][]byte {
 	var out [][]byte
-	for _, name := range []string{"hangar_list", "hangar_start", "hangar_stop", "hangar_status", "hangar_tools", "hangar_details", "hangar_call", "hangar_group_list", "hangar_group_rebalance"} {
+	for _, name := range []string{"hangar_list", "hangar_start", "hangar_stop", "hangar_status", "hangar_tools", "hangar_details", "hangar_reload_config", "hangar_call", "hangar_group_list", "hangar_group_rebalance"} {
 		t := f.tools[name]
 		raw, err := json.Marshal(map[string]any{
 			"name": t.name, "description": t.description,

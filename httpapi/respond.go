@@ -66,6 +66,10 @@ var errorTable = []errorRow{
 	{backends.ErrReaperLost, 500, "McpServerStartError", 0},
 	{backends.ErrResource, 500, "McpServerStartError", 0},
 
+	{ErrConfigPath, 422, "ValidationError", 0},
+	{ErrConfiguration, 500, "ConfigurationError", 0},
+	{ErrConfigBackup, 503, "ConfigurationBackupError", 0},
+
 	{errCancelled, 499, "ClientClosedRequest", 0}, // which nobody reads
 	{ErrUnauthenticated, 401, "AuthenticationError", 0},
 	{ErrForbidden, 403, "AccessDeniedError", 0},

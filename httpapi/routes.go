@@ -29,6 +29,12 @@ const (
 	PermGroupCreate      Permission = "group:create"
 	PermGroupUpdate      Permission = "group:update"
 	PermGroupDelete      Permission = "group:delete"
+	PermConfigRead       Permission = "config:read"
+	PermConfigUpdate     Permission = "config:update"
+	PermConfigReload     Permission = "config:reload"
+	// PermConfigPath is for whoever may name the file of a reload, and with it
+	// the commands that run.
+	PermConfigPath Permission = "config:reload_path"
 )
 
 // Refusals that Options.Authorize may answer with.
@@ -53,6 +59,7 @@ func routes() []route {
 		patch, remove    = fasthttp.MethodPatch, fasthttp.MethodDelete
 		servers          = "/api/mcp_servers"
 		server           = servers + "/{id}"
+		config           = "/api/config"
 		read, write      = PermServersRead, PermServersWrite
 		lifecycle, world = PermServersLifecycle, PermPublic
 		groups           = "/api/groups"
@@ -84,6 +91,11 @@ func routes() []route {
 		{remove, group + "/members/{member_id}", PermGroupUpdate, (*API).removeMember},
 
 		{get, "/api/supervision/processes", read, (*API).listProcesses},
+		{get, config, PermConfigRead, (*API).getConfig},
+		{post, config + "/reload", PermConfigReload, (*API).reloadConfig},
+		{post, config + "/export", PermConfigRead, (*API).exportConfig},
+		{post, config + "/backup", PermConfigUpdate, (*API).backupConfig},
+		{get, config + "/diff", PermConfigRead, (*API).diffConfig},
 
 		{get, "/api/system", PermAuthenticated, (*API).system},
 		{post, "/api/system/backup", PermSystemBackup, (*API).backup},

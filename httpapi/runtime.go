@@ -12,6 +12,7 @@ import (
 // for concurrent use; ids that name no server answer
 // supervisor.ErrServerNotFound. Changes are durable when they return nil.
 type Runtime interface {
+	Configuration
 	// Views returns every server in order of registration, View one of them.
 	Views() []*supervisor.View
 	View(id string) (*supervisor.View, bool)

@@ -51,4 +51,7 @@ const (
 	GroupCircuitOpened         EventKind = "GroupCircuitOpened"
 	GroupCircuitClosed         EventKind = "GroupCircuitClosed"
 	CircuitBreakerStateChanged EventKind = "CircuitBreakerStateChanged"
+	ReloadRequested            EventKind = "ConfigurationReloadRequested"
+	Reloaded                   EventKind = "ConfigurationReloaded"
+	ReloadFailed               EventKind = "ConfigurationReloadFailed"
 )

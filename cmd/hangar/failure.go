@@ -21,19 +21,24 @@ const (
 	exitInterrupted = 130
 )
 
-// codedError carries the exit code of a failure.
+// codedError carries the exit code of a failure. Without an err it is an
+// answer, and nothing more is said.
 type codedError struct {
 	code int
 	err  error
 }
 
-func (e *codedError) Error() string { return e.err.Error() }
+func (e *codedError) Error() string { return fmt.Sprint(e.err) }
 func (e *codedError) Unwrap() error { return e.err }
 
 // report tells what failed and what to do next, and returns the exit code.
 func report(err error) int {
 	if err == nil {
 		return exitOK
+	}
+	var coded *codedError
+	if errors.As(err, &coded) && coded.err == nil {
+		return coded.code
 	}
 	fmt.Fprintln(os.Stderr, "hangar:", err)
 	if next := advice(err); next != "" {

@@ -18,7 +18,8 @@ import (
 type logOutput struct {
 	talk   io.Writer // stderr
 	logger *slog.Logger
-	level  slog.Level
+	level  slog.Level    // at the start
+	now    slog.LevelVar // as a reload may have changed it
 	json   bool
 	file   *os.File // nil: stderr
 	queue  *logQueue
@@ -56,12 +57,23 @@ func (o *logOutput) open(f *serveFlags, settings hangar.LogSettings) (*slog.Logg
 		out = o.file
 	}
 	o.queue = newLogQueue(out)
-	opts := &slog.HandlerOptions{Level: level}
+	o.now.Set(level)
+	opts := &slog.HandlerOptions{Level: &o.now}
 	o.logger = slog.New(slog.NewTextHandler(o.queue, opts))
 	if o.json {
 		o.logger = slog.New(slog.NewJSONHandler(o.queue, opts))
 	}
 	return o.logger, nil
+}
+
+// setLevel takes the level of a reloaded file, unless a flag has set it.
+func (o *logOutput) setLevel(f *serveFlags, name string) {
+	if f.logLevel != "" || f.verbose || f.quiet {
+		return
+	}
+	if level, err := parseLevel(name); err == nil { // the file was checked
+		o.now.Set(level)
+	}
 }
 
 // talks tells whether stderr may carry lines for people: not when it carries

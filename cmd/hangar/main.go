@@ -2,8 +2,9 @@
 // fleet.yaml`. It parses flags, makes a runtime of package hangar, and waits;
 // it holds no logic of its own.
 //
-// Reading order: main.go, flags.go, serve.go, listen.go, log.go, failure.go;
-// backup.go and verify.go are the commands for the state.
+// Reading order: main.go, flags.go, serve.go, listen.go, log.go, reload.go,
+// failure.go; config.go is the commands for configuration files, backup.go and
+// verify.go those for the state.
 package main
 
 import (
@@ -68,12 +69,14 @@ func rootCommand() *cobra.Command {
 		Long: "Serve the fleet over HTTP (MCP at /mcp, REST at /api, health at /health/ready), or without --http\n" +
 			"to one MCP client over stdio.\n\n" +
 			"SIGTERM and SIGINT end it: calls under way may finish, every server is stopped, the state is\n" +
-			"written. A second signal ends it at once.",
+			"written. A second signal ends it at once.\n\n" +
+			"The configuration file is watched: a change of its servers is applied within seconds, and those that\n" +
+			"did not change keep running. SIGHUP applies it at once. The section config_reload sets this.",
 		Example: "  hangar serve --config fleet.yaml --http --port 8000 --data-dir data",
 		Args:    noArguments,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return serve(cmd, f) },
 	}
-	root.AddCommand(serveCmd, backupCommand(f), verifyCommand(f), versionCommand(), exampleCommand())
+	root.AddCommand(serveCmd, configCommand(f), backupCommand(f), verifyCommand(f), versionCommand(), exampleCommand())
 	return root
 }
 

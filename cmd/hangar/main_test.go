@@ -408,11 +408,11 @@ func TestStdioSpeaksOnlyJSONRPC(t *testing.T) {
 	}
 }
 
-func TestHangupDoesNotEndTheProgram(t *testing.T) {
+func TestHangupReloads(t *testing.T) {
 	p := launch(t, nil, "--http", "--port", "0", "-c", fleetFile(t, ""))
 	address := p.address()
 	p.signal(syscall.SIGHUP)
-	p.await("SIGHUP has no effect.*restart to apply")
+	p.await("ConfigurationReloaded.*SIGHUP")
 	if code := p.call(address, "stub", "echo", `{"text":"x"}`); code != 200 {
 		t.Errorf("after SIGHUP the call answers %d", code)
 	}

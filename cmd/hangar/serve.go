@@ -59,8 +59,9 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 		DataDir: f.dataDir, ConfigFile: f.config, Durability: hangar.Durability(f.durability),
 		MaxParallelStarts: f.maxStarts, CallTimeout: f.callTimeout,
 		AllowedHosts: f.hosts(), AllowedOrigins: f.allowedOrigins,
-		OpenLog:  func(settings hangar.LogSettings) (*slog.Logger, error) { return out.open(f, settings) },
-		Warnings: out,
+		OpenLog:     func(settings hangar.LogSettings) (*slog.Logger, error) { return out.open(f, settings) },
+		SetLogLevel: func(level string) { out.setLevel(f, level) },
+		Warnings:    out,
 	})
 	if err != nil {
 		return err
@@ -71,6 +72,7 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 	running, ended := context.WithCancel(context.Background())
 	defer ended()
 	go keepSmall(running, rt)
+	go reloadOnHangup(running, rt, caught.hangup)
 	done := make(chan error, 1)
 	if f.http {
 		ln, err := f.listen()
@@ -106,8 +108,6 @@ func awaitEnd(rt *hangar.Runtime, logger *slog.Logger, http bool, caught signals
 		case sig := <-caught.end:
 			logger.Info("closing, a second signal ends at once", "signal", sig.String())
 			waiting = false
-		case <-caught.hangup:
-			logger.Warn("SIGHUP has no effect: reloading is not built in this version, restart to apply a changed file")
 		}
 	}
 	closing, cancel := context.WithTimeout(context.Background(), shutdownTime)
@@ -138,7 +138,6 @@ func awaitEnd(rt *hangar.Runtime, logger *slog.Logger, http bool, caught signals
 			case <-time.After(killTime):
 			}
 			os.Exit(exitInterrupted)
-		case <-caught.hangup: // it ends anyhow
 		}
 	}
 }

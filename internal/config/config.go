@@ -1,11 +1,14 @@
 package config
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 
 	"github.com/aabb9013/hangar/supervisor"
 	"gopkg.in/yaml.v3"
@@ -18,6 +21,8 @@ const StrictVariable = "HANGAR_CONFIG_STRICT"
 // not in the file has its default.
 type Config struct {
 	Path string
+	// Digest is the SHA-256 of the text.
+	Digest [sha256.Size]byte
 	// Servers has the spec of every server in file order, of all modes, and
 	// after them those that are defined inside of groups: Unsupported says
 	// which of them this version cannot host.
@@ -53,16 +58,60 @@ type Config struct {
 // getenv answers ${VAR} and StrictVariable; nil stands for an empty
 // environment.
 func Load(path string, getenv func(string) (string, bool)) (*Config, error) {
-	f, err := os.Open(path)
+	data, err := ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, data, getenv)
+}
+
+// ReadFile returns the text of a file, up to one byte more than a file may
+// have; ErrUnreadable. It does not wait for a pipe that nobody writes to.
+func ReadFile(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}
+	return read(f)
+}
+
+// LoadInside is Load for a path that somebody outside has named: the file must
+// lie in dir or below it, also after symbolic links. A relative path counts
+// from dir. One that leads outside is ErrUnreadable.
+func LoadInside(dir, path string, getenv func(string) (string, bool)) (*Config, error) {
+	if filepath.IsAbs(path) {
+		from, err := filepath.Abs(dir)
+		if err == nil {
+			path, err = filepath.Rel(from, path)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
+		}
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
+	defer root.Close()
+	f, err := root.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
+	data, err := read(f)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(filepath.Join(dir, path), data, getenv)
+}
+
+// read takes the text of an open file, and closes it.
+func read(f *os.File) ([]byte, error) {
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}
-	return Parse(path, data, getenv)
+	return data, nil
 }
 
 // Parse is Load for text in hand; name stands for the file in the faults.
@@ -72,7 +121,17 @@ func Parse(name string, data []byte, getenv func(string) (string, bool)) (*Confi
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	cfg := &Config{
+	cfg := newConfig(name, doc)
+	cfg.Digest = sha256.Sum256(data)
+	warnWithoutEffect(c, doc)
+	c.warnings.sort()
+	cfg.warnings = c.warnings
+	return cfg, nil
+}
+
+// newConfig shows a document as a Config.
+func newConfig(name string, doc *file) *Config {
+	return &Config{
 		Path: name, Servers: doc.Servers.specs, Definitions: doc.Servers.servers, Groups: doc.Servers.groups, GroupSpecs: doc.Servers.groupSpecs,
 		Execution: doc.Execution, Limits: doc.Limits, Discovery: doc.Discovery, Retry: doc.Retry, EventStore: doc.EventStore,
 		Logging: doc.Logging, Health: doc.Health, Observability: doc.Observability, Auth: doc.Auth,
@@ -80,10 +139,6 @@ func Parse(name string, data []byte, getenv func(string) (string, bool)) (*Confi
 		RateLimit: doc.RateLimit, Persistence: doc.Persistence, Approvals: doc.Approvals,
 		all: doc,
 	}
-	warnWithoutEffect(c, doc)
-	c.warnings.sort()
-	cfg.warnings = c.warnings
-	return cfg, nil
 }
 
 // parse passes the text through the gates of the package comment.
@@ -95,17 +150,21 @@ func parse(c *collector, data []byte, getenv func(string) (string, bool)) *file 
 	if root == nil {
 		return nil
 	}
-	t := tree{c: c, getenv: getenv, fromEnv: make(map[*yaml.Node]bool), broken: make(map[*yaml.Node]bool)}
+	t := tree{
+		c: c, getenv: getenv, fromEnv: make(map[*yaml.Node]bool),
+		written: make(map[*yaml.Node]string), broken: make(map[*yaml.Node]bool),
+	}
 	if !t.check(root, nil, 0) || !checkExpansion(c, root) {
 		return nil
 	}
 	d := decoder{
 		collector: c, strict: strict(getenv), fromEnv: t.fromEnv, broken: t.broken,
-		plans: make(map[reflect.Type]*plan),
+		written: t.written, origins: make(origins),
 	}
 	doc := new(file)
+	doc.origins = d.origins
 	v := reflect.ValueOf(doc).Elem()
-	d.setDefaults(v)
+	setDefaults(v)
 	d.section(root, v, nil)
 	d.memoryBudget(&doc.Limits)
 	if doc.at.line > 0 && len(doc.Servers.servers)+len(doc.Servers.groups) == 0 && !doc.Discovery.Enabled && !doc.bad("mcp_servers") {

@@ -12,20 +12,34 @@ type decoder struct {
 	strict  bool
 	fromEnv map[*yaml.Node]bool
 	broken  map[*yaml.Node]bool
-	plans   map[reflect.Type]*plan
+	written map[*yaml.Node]string
+	origins origins
 }
 
-// nodeDecoder is a value that reads its own node, because its form is not
-// that of a struct. It tells its faults and reports whether it had none.
+// nodeDecoder is a value whose form is not that of a struct.
 type nodeDecoder interface {
+	// decodeNode reads the value's node; it tells its faults and reports
+	// whether it had none.
 	decodeNode(d *decoder, n *yaml.Node, p *path) bool
+	// encodeNode writes what decodeNode reads; nil stands for a key that is
+	// not set.
+	encodeNode(w *writer, p *path, sh shade) *yaml.Node
+	// schema says what decodeNode takes.
+	schema(g *schemas) schema
 }
 
 // keyed, embedded in every section, remembers where the section and its keys
 // stand in the file.
 type keyed struct {
-	at   position
-	keys []keyAt
+	at    position
+	keys  []keyAt
+	extra []extraKey // of an open section, in file order
+}
+
+// extraKey is a key that an open section takes for somebody else.
+type extraKey struct {
+	name  string
+	value Opaque
 }
 
 type keyAt struct {
@@ -66,15 +80,6 @@ func (k *keyed) bad(name string) bool {
 	return ok && !key.good
 }
 
-func (d *decoder) plan(t reflect.Type) *plan {
-	p := d.plans[t]
-	if p == nil {
-		p = newPlan(t)
-		d.plans[t] = p
-	}
-	return p
-}
-
 // value decodes a node into v and reports whether there was no fault.
 func (d *decoder) value(n *yaml.Node, v reflect.Value, f *field, p *path) bool {
 	if d.broken[n] {
@@ -91,7 +96,13 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, f *field, p *path) bool {
 	case reflect.Map:
 		return isNull(n) || d.dictionary(n, v, f, p)
 	}
-	return d.scalar(n, v, f, p)
+	if !d.scalar(n, v, f, p) {
+		return false
+	}
+	if written, ok := d.written[n]; ok {
+		d.origins[p.id()] = origin{written: written, value: textOf(v)}
+	}
+	return true
 }
 
 // section decodes a map with known keys.
@@ -99,7 +110,7 @@ func (d *decoder) section(n *yaml.Node, v reflect.Value, p *path) bool {
 	if n.Kind != yaml.MappingNode {
 		return d.mismatch(n, p, "a map")
 	}
-	plan := d.plan(v.Type())
+	plan := planOf(v.Type())
 	k := v.Addr().Interface().(interface{ recorder() *keyed }).recorder()
 	k.at = positionOf(n)
 	good := true
@@ -109,7 +120,12 @@ func (d *decoder) section(n *yaml.Node, v reflect.Value, p *path) bool {
 		if !known {
 			if !plan.open {
 				good = d.unknown(pr, plan, child) && good
+				continue
 			}
+			var value Opaque
+			ok := value.decodeNode(d, pr.value, child)
+			good = good && ok
+			k.extra = append(k.extra, extraKey{pr.key, value})
 			continue
 		}
 		if f.unread != "" {
@@ -179,7 +195,7 @@ func (d *decoder) element(n *yaml.Node, v reflect.Value, f *field, p *path) bool
 		if isNull(n) {
 			return d.mismatch(n, p, "a map")
 		}
-		d.setDefaults(v)
+		setDefaults(v)
 	}
 	if v.Kind() == reflect.String && isNull(n) && !d.fromEnv[n] {
 		return d.mismatch(n, p, "a text")

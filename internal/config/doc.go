@@ -2,7 +2,7 @@
 // typed sections out, or every mistake of the file at once.
 //
 // The file is MCP Hangar's, with a few keys of our own (cwd, start_timeout_s,
-// restart, execution.max_parallel_starts). A file passes five gates, in this
+// restart, reload, execution.max_parallel_starts). A file passes five gates, in this
 // order, so that hostile input is refused before it costs anything:
 //
 //	text       size and number of separators      bounds.go
@@ -13,6 +13,12 @@
 //
 // The schema is the struct tags of the section types and nothing else: key,
 // default, bounds and allowed words stand there once (plan.go reads them).
+//
+// The way back is the writer (write*.go): sections to YAML by the same tags,
+// keys sorted, defaults left out, secrets hidden as the reader of the text
+// demands. Export writes them as ${VAR}, Document as stars, and TextDiff says
+// only that they differ. Diff compares two configurations by meaning, and
+// says which changes a running instance sees (tag apply).
 //
 // Three outcomes must not be confused. A Fault refuses the file. A Warning is
 // told and the file is used. Config.Unsupported lists what is valid in the

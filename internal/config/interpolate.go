@@ -56,6 +56,9 @@ func (t *tree) interpolate(n *yaml.Node, p *path) bool {
 		return true
 	}
 	out.WriteString(text[from:])
+	if t.fromEnv[n] {
+		t.written[n] = text
+	}
 	n.Value = out.String()
 	if whole && n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle|yaml.TaggedStyle) == 0 {
 		n.Tag = "" // ShortTag now resolves the new text: a port becomes a number

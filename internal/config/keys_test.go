@@ -18,12 +18,11 @@ type key struct {
 // allKeys walks the schema from the section types, so that no key can be
 // left out of the tables below.
 func allKeys() []key {
-	d := decoder{plans: make(map[reflect.Type]*plan)}
 	var keys []key
 	var walk func(t reflect.Type, prefix string, wrap func(body string) string)
 	walk = func(t reflect.Type, prefix string, wrap func(string) string) {
-		for _, f := range d.plan(t).fields {
-			needs := required(d.plan(t), f.name)
+		for _, f := range planOf(t).fields {
+			needs := required(planOf(t), f.name)
 			write := func(value string) string { return wrap(needs + f.name + ": " + value) }
 			keys = append(keys, key{path: prefix + f.name, field: f, write: write})
 			inside := func(body string) string { return write("{" + body + "}") }

@@ -69,6 +69,17 @@ func (d *decoder) writeScalar(b *bytes.Buffer, n *yaml.Node, p *path) bool {
 	if d.broken[n] {
 		return false
 	}
+	from := b.Len()
+	if !d.writeValue(b, n, p) {
+		return false
+	}
+	if written, ok := d.written[n]; ok {
+		d.origins[p.id()] = origin{written: written, value: string(b.Bytes()[from:])}
+	}
+	return true
+}
+
+func (d *decoder) writeValue(b *bytes.Buffer, n *yaml.Node, p *path) bool {
 	switch n.ShortTag() {
 	case "!!null":
 		b.WriteString("null")

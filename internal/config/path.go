@@ -10,7 +10,7 @@ import (
 type path struct {
 	parent *path
 	key    string
-	index  int // of a list item when key is empty
+	index  int // of a list item, else -1
 }
 
 // maxPathKey bounds one key of a printed path.
@@ -24,7 +24,7 @@ var quietWords = []string{
 }
 
 func (p *path) child(key string) *path {
-	return &path{parent: p, key: key}
+	return &path{parent: p, key: key, index: -1}
 }
 
 func (p *path) item(i int) *path {
@@ -52,7 +52,7 @@ func (p *path) String() string {
 	}
 	head := p.parent.String()
 	switch {
-	case p.key == "":
+	case p.index >= 0:
 		return head + "[" + strconv.Itoa(p.index) + "]"
 	case !plainKey(p.key):
 		return head + "[" + strconv.Quote(clip(p.key, maxPathKey)) + "]"

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -17,6 +18,7 @@ import (
 //	min:"1" max:"86400"   bounds of a number (seconds for a duration)
 //	enum:"a|b|c"          allowed words of a text
 //	unread:"why"          accepted, without effect, told as a warning
+//	apply:"live"          of a server: a changed value needs no new instance
 //
 // scalar: a number or true/false is taken as the text it is written as.
 type field struct {
@@ -29,6 +31,7 @@ type field struct {
 	bounded          bool // min and max stand in the tags
 	enum             []string
 	unread           string
+	live             bool
 }
 
 // plan is the schema of one section type.
@@ -66,6 +69,17 @@ func newPlan(t reflect.Type) *plan {
 	return p
 }
 
+var plans sync.Map // reflect.Type → *plan
+
+// planOf is newPlan, once for each type.
+func planOf(t reflect.Type) *plan {
+	p, ok := plans.Load(t)
+	if !ok {
+		p, _ = plans.LoadOrStore(t, newPlan(t))
+	}
+	return p.(*plan)
+}
+
 func (p *plan) add(t reflect.Type, prefix []int) {
 	for i := range t.NumField() {
 		sf := t.Field(i)
@@ -95,6 +109,7 @@ func newField(sf reflect.StructField, tag string, index []int) *field {
 		scalar:   strings.Contains(options, "scalar"),
 		def:      sf.Tag.Get("default"),
 		unread:   sf.Tag.Get("unread"),
+		live:     sf.Tag.Get("apply") == "live",
 		max:      math.MaxInt32,
 	}
 	if sf.Type == durationType {
@@ -152,8 +167,8 @@ func (f *field) expectation(t reflect.Type) string {
 }
 
 // setDefaults puts every default of a section and of the sections in it.
-func (d *decoder) setDefaults(v reflect.Value) {
-	for _, f := range d.plan(v.Type()).fields {
+func setDefaults(v reflect.Value) {
+	for _, f := range planOf(v.Type()).fields {
 		fv := v.FieldByIndex(f.index)
 		if f.def != "" {
 			if err := setText(fv, f.def); err != nil {
@@ -162,7 +177,7 @@ func (d *decoder) setDefaults(v reflect.Value) {
 			continue
 		}
 		if _, custom := fv.Addr().Interface().(nodeDecoder); fv.Kind() == reflect.Struct && !custom {
-			d.setDefaults(fv)
+			setDefaults(fv)
 		}
 	}
 }

@@ -1,13 +1,24 @@
 package config
 
-import "github.com/aabb9013/hangar/supervisor"
+import (
+	"cmp"
+	"strconv"
 
-// limits reads the resources of a server. A subprocess has only the limits
-// that the file names: the contract's defaults are those of a container.
+	"github.com/aabb9013/hangar/supervisor"
+)
+
+// The contract's limits of a container for which the file names none.
+const (
+	defaultMemory = "512m"
+	defaultCPU    = "1.0"
+)
+
+// limits reads the resources of a server.
 func (d *decoder) limits(s *Server, spec *supervisor.ServerSpec, p *path) bool {
-	r, good := &s.Resources, true
-	wanted := func(key, value string) bool {
-		return !r.bad(key) && value != "" && (r.has(key) || spec.Mode == supervisor.ModeDocker)
+	r, good := s.Resources, true
+	if spec.Mode == supervisor.ModeDocker {
+		r.Memory = cmp.Or(r.Memory, defaultMemory)
+		r.CPU = cmp.Or(r.CPU, defaultCPU)
 	}
 	fault := func(key string, err error) {
 		if err != nil {
@@ -15,18 +26,34 @@ func (d *decoder) limits(s *Server, spec *supervisor.ServerSpec, p *path) bool {
 			good = false
 		}
 	}
-	if wanted("memory", r.Memory) {
+	if r.Memory != "" && !r.bad("memory") {
 		memory, err := supervisor.ParseBytes(r.Memory)
 		spec.Limits.Memory = memory
 		fault("memory", err)
 	}
-	if wanted("cpu", r.CPU) {
+	if r.CPU != "" && !r.bad("cpu") {
 		cores, err := supervisor.ParseCores(r.CPU)
 		spec.Limits.CPU = cores
 		fault("cpu", err)
 	}
 	spec.Limits.PIDs = r.PIDs
 	return good
+}
+
+// writeLimits is the way back: no limit is 0 where leaving it out would be the
+// default.
+func (s *Server) writeLimits(spec supervisor.ServerSpec) {
+	none := ""
+	if spec.Mode == supervisor.ModeDocker {
+		none = "0"
+	}
+	s.Resources.Memory, s.Resources.CPU, s.Resources.PIDs = none, none, spec.Limits.PIDs
+	if spec.Limits.Memory != 0 {
+		s.Resources.Memory = strconv.FormatInt(spec.Limits.Memory, 10)
+	}
+	if spec.Limits.CPU != 0 {
+		s.Resources.CPU = strconv.FormatFloat(spec.Limits.CPU, 'f', -1, 64)
+	}
 }
 
 // memoryBudget checks the text; whoever knows the node's memory reads it again.

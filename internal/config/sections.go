@@ -5,6 +5,7 @@ import "time"
 // file is the whole document.
 type file struct {
 	keyed
+	origins           origins
 	Servers           serverMap     `cfg:"mcp_servers"`
 	Execution         Execution     `cfg:"execution"`
 	Limits            Limits        `cfg:"limits"`

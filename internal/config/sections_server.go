@@ -19,14 +19,15 @@ type Server struct {
 	Image               string            `cfg:"image"`
 	Endpoint            string            `cfg:"endpoint"`
 	Env                 map[string]string `cfg:"env,scalar"`
-	Description         string            `cfg:"description"`
-	IdleTTL             time.Duration     `cfg:"idle_ttl_s" default:"300" min:"1" max:"86400"`
-	HealthCheckInterval time.Duration     `cfg:"health_check_interval_s" default:"60" min:"5" max:"3600"`
-	MaxFailures         int               `cfg:"max_consecutive_failures" default:"3" min:"1" max:"100"`
-	MaxConcurrency      int               `cfg:"max_concurrency" min:"0" max:"10000"`
-	StartTimeout        time.Duration     `cfg:"start_timeout_s" default:"30" min:"0" max:"3600"`
-	Restart             string            `cfg:"restart" default:"transient" enum:"permanent|transient|temporary"`
-	Tools               Tools             `cfg:"tools"`
+	Description         string            `cfg:"description" apply:"live"`
+	IdleTTL             time.Duration     `cfg:"idle_ttl_s" default:"300" min:"1" max:"86400" apply:"live"`
+	HealthCheckInterval time.Duration     `cfg:"health_check_interval_s" default:"60" min:"5" max:"3600" apply:"live"`
+	MaxFailures         int               `cfg:"max_consecutive_failures" default:"3" min:"1" max:"100" apply:"live"`
+	MaxConcurrency      int               `cfg:"max_concurrency" min:"0" max:"10000" apply:"live"`
+	StartTimeout        time.Duration     `cfg:"start_timeout_s" default:"30" min:"0" max:"3600" apply:"live"`
+	Restart             string            `cfg:"restart" default:"transient" enum:"permanent|transient|temporary" apply:"live"`
+	Tools               Tools             `cfg:"tools" apply:"live"`
+	Reload              ServerReload      `cfg:"reload" apply:"live"`
 
 	Volumes     []string   `cfg:"volumes"`
 	Build       Opaque     `cfg:"build"`
@@ -48,11 +49,19 @@ type Server struct {
 	ToolProjection Opaque `cfg:"tool_projection"`
 }
 
-// Resources bounds a container, and what is written here also a subprocess.
+// ServerReload says how a reload replaces an instance whose configuration
+// changed. It is our own key.
+type ServerReload struct {
+	keyed
+	Strategy string `cfg:"strategy" default:"replace" enum:"replace|blue_green"`
+}
+
+// Resources bounds a server. What is not written is no limit of a subprocess,
+// and one of a container by the contract's defaults (resources.go).
 type Resources struct {
 	keyed
-	Memory string `cfg:"memory,scalar" default:"512m"`
-	CPU    string `cfg:"cpu,scalar" default:"1.0"`
+	Memory string `cfg:"memory,scalar"`
+	CPU    string `cfg:"cpu,scalar"`
 	PIDs   int    `cfg:"pids" min:"0" max:"4194304"` // 0 = no limit
 }
 

@@ -61,7 +61,7 @@ func isGroup(n *yaml.Node) bool {
 func (m *serverMap) addServer(d *decoder, pr pair, p *path) bool {
 	s := Server{ID: pr.key}
 	v := reflect.ValueOf(&s).Elem()
-	d.setDefaults(v)
+	setDefaults(v)
 	good := d.section(pr.value, v, p)
 	s.at = pr.at
 	spec, ok := d.spec(&s, p)
@@ -73,7 +73,7 @@ func (m *serverMap) addServer(d *decoder, pr pair, p *path) bool {
 func (m *serverMap) addGroup(d *decoder, pr pair, p *path) bool {
 	g := Group{ID: pr.key}
 	v := reflect.ValueOf(&g).Elem()
-	d.setDefaults(v)
+	setDefaults(v)
 	good := d.section(pr.value, v, p)
 	g.at = pr.at
 	m.groups = append(m.groups, g)

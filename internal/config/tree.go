@@ -14,6 +14,8 @@ type tree struct {
 	// fromEnv has every scalar whose text came, even in part, from
 	// interpolation: it may be a secret, and its type is what it is used as.
 	fromEnv map[*yaml.Node]bool
+	// written has, for the same scalars, the text before interpolation.
+	written map[*yaml.Node]string
 	// broken has the scalars that already have a fault; nothing more is
 	// said about them.
 	broken map[*yaml.Node]bool

@@ -75,6 +75,7 @@ func (u *unbuilt) server(s *Server, p *path) {
 		u.add(s.where("mode"), p.child("mode"), "mode "+s.Mode+" is not built in this version; only subprocess servers can be hosted")
 	}
 	u.when(s.Restart != string(supervisor.Transient), s.recorder(), p, "restart", "restart "+s.Restart+" is not built in this version; every server is restarted as transient says")
+	u.when(s.Reload.Strategy == "blue_green", s.Reload.recorder(), p.child("reload"), "strategy", "reload strategy blue_green is not built in this version; with replace the old instance is drained and the next call starts the new one")
 	u.when(s.Tools.Policy.Restricts(), s.recorder(), p, "tools", noPolicies)
 	for _, opaque := range []struct {
 		key   string
@@ -128,9 +129,6 @@ func warnWithoutEffect(c *collector, f *file) {
 		c.warn(e.at, top("event_store"), "the event log is kept in memory: no history and no server made by the API survives a restart")
 	case e.has("driver") || e.has("path"):
 		c.warn(e.at, top("event_store"), "Hangar keeps its own event log in its data directory; driver and path of the SQLite file have no effect")
-	}
-	if f.ConfigReload.has() && f.ConfigReload.Enabled {
-		c.warn(f.ConfigReload.where("enabled"), top("config_reload"), "reloading is not built in this version; restart to apply a changed file")
 	}
 	if f.Persistence.has() && f.Persistence.Backend != "postgresql" {
 		c.warn(f.Persistence.at, top("persistence"), "Hangar keeps its own store in its data directory; this section has no effect")

@@ -41,6 +41,7 @@ func TestWhatIsSwitchedOnAndNotBuiltIsListed(t *testing.T) {
 		oneServer("canary: {}"):                                            "mcp_servers.s.canary",
 		oneServer("capabilities: {}"):                                      "mcp_servers.s.capabilities",
 		oneServer("tool_projection: {}"):                                   "mcp_servers.s.tool_projection",
+		oneServer("reload: {strategy: blue_green}"):                        "mcp_servers.s.reload.strategy",
 	} {
 		list := mustParse(t, text, nil).Unsupported()
 		if len(list) != 1 {
@@ -75,7 +76,6 @@ func TestKeysWithoutEffectWarn(t *testing.T) {
 		"event_store: {driver: sqlite}":                       "its own event log",
 		"event_store: {driver: memory}":                       "kept in memory",
 		"event_store: {enabled: false}":                       "kept in memory",
-		"config_reload: {interval_s: 3}":                      "not built",
 		"auth: {allow_anonymous: true}":                       "off without enabled: true",
 		"discovery: {sources: [{type: docker}]}":              "off without enabled: true",
 		"observability: {tracing: {otlp_endpoint: 'http:x'}}": "off without enabled: true",

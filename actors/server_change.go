@@ -1,0 +1,77 @@
+package actors
+
+import (
+	"github.com/aabb9013/hangar/supervisor"
+)
+
+// Replace says what a changed spec means for the instance that runs.
+type Replace uint8
+
+// KeepInstance applies the spec to the running instance, as far as that can
+// see it. DrainInstance stops it after its calls have finished, within the
+// usual grace; KillInstance without waiting for them. The next call starts the
+// server with the new spec.
+const (
+	KeepInstance Replace = iota
+	DrainInstance
+	KillInstance
+)
+
+// reasonReload stands in the events of stops that a changed file causes.
+const reasonReload = "config_reload"
+
+func (c *cell) onChangeSpec(m changeSpec) {
+	old := c.spec
+	c.changesMade().specChanged(c.spec, m.spec)
+	c.spec, c.fingerprint = m.spec, fingerprintOf(m.spec)
+	c.declareTools(old)
+	c.step(supervisor.PolicyChanged{Policy: supervisor.PolicyOf(m.spec)})
+	c.publish()
+	if m.replace == KeepInstance {
+		answer(m.reply, nil)
+		return
+	}
+	c.replaceInstance(m)
+}
+
+// replaceInstance ends what runs, or is to run, with the old spec. Calls that
+// wait are not failed: they wait for the new instance, as calls do that come
+// meanwhile.
+func (c *cell) replaceInstance(m changeSpec) {
+	waiting := c.queue.size+len(c.starters) > 0
+	if !c.machine.Live {
+		// A new spec is a new chance: neither backoff nor giving up go on.
+		if waiting {
+			c.step(supervisor.StartWanted{Cause: supervisor.CauseOperator})
+		} else {
+			c.step(supervisor.StopWanted{Reason: reasonReload})
+		}
+		answer(m.reply, nil)
+		return
+	}
+	c.stoppers = append(c.stoppers, stopper{m.reply, c.machine.Epoch})
+	c.stop(reasonReload, m.replace == KillInstance)
+	if waiting {
+		c.step(supervisor.StartWanted{Cause: supervisor.CauseCall})
+	}
+}
+
+// stop wants no instance; a hasty one does not wait for the calls in flight.
+func (c *cell) stop(reason string, hasty bool) {
+	c.hasty = hasty
+	defer func() { c.hasty = false }() // also if the step panics
+	c.step(supervisor.StopWanted{Reason: reason})
+}
+
+// declareTools lists what the new spec declares, as long as the server has
+// not said its own tools.
+func (c *cell) declareTools(old supervisor.ServerSpec) {
+	if c.catalogue != nil && !c.predefined || len(old.Tools)+len(c.spec.Tools) == 0 {
+		return
+	}
+	c.catalogue, c.predefined = nil, false
+	if len(c.spec.Tools) > 0 {
+		c.catalogue, c.predefined = predefinedCatalogue(c.spec), true
+	}
+	c.sys.fleetChanged()
+}
