@@ -31,18 +31,22 @@ type Policy struct {
 // the defaults elsewhere. The spec need not have been through WithDefaults.
 func PolicyOf(spec ServerSpec) Policy {
 	spec = spec.WithDefaults()
-	return Policy{
-		Restart:        Transient,
-		MaxRestarts:    DefaultMaxRestarts,
-		Period:         DefaultRestartPeriod,
-		BackoffInitial: DefaultBackoffInitial,
-		BackoffMax:     DefaultBackoffMax,
-		Jitter:         DefaultJitter,
-		StableAfter:    DefaultStableAfter,
+	p := Policy{
+		Restart:        spec.Restart,
+		MaxRestarts:    spec.MaxRestarts,
+		Period:         spec.RestartPeriod,
+		BackoffInitial: spec.Backoff.Initial,
+		BackoffMax:     spec.Backoff.Max,
+		Jitter:         spec.Backoff.Jitter,
+		StableAfter:    spec.Backoff.ResetAfter,
 		MaxFailures:    spec.MaxFailures,
 		IdleTTL:        spec.IdleTTL,
 		ProbeInterval:  spec.HealthCheckInterval,
 	}
+	if p.Restart == Permanent {
+		p.IdleTTL = 0 // as OTP: it is kept running, used or not
+	}
+	return p
 }
 
 // Machine is the whole state of one server's supervision: a value without

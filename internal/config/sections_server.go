@@ -26,6 +26,11 @@ type Server struct {
 	MaxConcurrency      int               `cfg:"max_concurrency" min:"0" max:"10000"`
 	StartTimeout        time.Duration     `cfg:"start_timeout_s" default:"30" min:"0" max:"3600"`
 	Restart             string            `cfg:"restart" default:"transient" enum:"permanent|transient|temporary"`
+	MaxRestarts         int               `cfg:"max_restarts" default:"5" min:"1" max:"1000"`
+	RestartPeriod       time.Duration     `cfg:"period_s" default:"60" min:"1" max:"86400"`
+	Backoff             Backoff           `cfg:"backoff"`
+	Strategy            string            `cfg:"strategy" default:"one_for_one" enum:"one_for_one|rest_for_one|all_for_one"`
+	DependsOn           []string          `cfg:"depends_on"`
 	Tools               Tools             `cfg:"tools"`
 
 	Volumes     []string   `cfg:"volumes"`
@@ -46,6 +51,16 @@ type Server struct {
 	HeaderExposure Opaque `cfg:"header_exposure"`
 	ToolAccess     Opaque `cfg:"tool_access"`
 	ToolProjection Opaque `cfg:"tool_projection"`
+}
+
+// Backoff is the curve of the delays between automatic restarts. Without
+// initial_s and max_s they are 0.1 and 30, or what the given one of them forces.
+type Backoff struct {
+	keyed
+	Initial    time.Duration `cfg:"initial_s" min:"0.001" max:"3600"`
+	Max        time.Duration `cfg:"max_s" min:"0.001" max:"3600"`
+	Jitter     float64       `cfg:"jitter" default:"0.2" min:"0" max:"1"`
+	ResetAfter time.Duration `cfg:"reset_after_s" default:"60" min:"1" max:"86400"`
 }
 
 // Resources bounds a container, and what is written here also a subprocess.
