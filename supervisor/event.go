@@ -52,3 +52,13 @@ const (
 	GroupCircuitClosed         EventKind = "GroupCircuitClosed"
 	CircuitBreakerStateChanged EventKind = "CircuitBreakerStateChanged"
 )
+
+// The kinds of supervision beyond one server's own life.
+const (
+	// ServerReset says that an operator forgot failures, budget and give-up;
+	// its data is what there was.
+	ServerReset EventKind = "McpServerReset"
+	// SupervisionEscalated says which servers were stopped because the one of
+	// the stream was given up: strategy, reason, stopped (ids, in that order).
+	SupervisionEscalated EventKind = "SupervisionEscalated"
+)

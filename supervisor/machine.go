@@ -63,10 +63,11 @@ type Machine struct {
 	ProbeMisses int    // consecutive failed probes of this instance
 	Streak      int    // automatic restarts planned in a row: the exponent of the next delay
 	Restarts    []time.Time
-	NextRetryAt time.Time // in backoff: when the restart is due; degraded without backoff: until when calls are refused
-	ReadySince  time.Time // of this instance; zero if it is not or was never ready
-	StopReason  string    // of the stop that is under way
-	StartAfter  Cause     // a start wanted while an instance was ending
+	RetryDelay  time.Duration // in backoff: the delay that NextRetryAt was made with
+	NextRetryAt time.Time     // in backoff: when the restart is due; degraded without backoff: until when calls are refused
+	ReadySince  time.Time     // of this instance; zero if it is not or was never ready
+	StopReason  string        // of the stop that is under way
+	StartAfter  Cause         // a start wanted while an instance was ending
 	Timers      [TimerKinds]uint64
 	TimerSeq    uint64
 }

@@ -305,7 +305,7 @@ func TestNamesOfEnums(t *testing.T) {
 		{State(0), "unset"}, {Cold, "cold"}, {Initializing, "initializing"}, {Ready, "ready"},
 		{Degraded, "degraded"}, {Dead, "dead"}, {State(9), "state(9)"},
 		{PhaseNone, ""}, {PhaseStopping, "stopping"}, {PhaseBackoff, "backoff"}, {PhaseGaveUp, "gave_up"}, {Phase(9), "phase(9)"},
-		{FailTransient, "transient"}, {FailPermanent, "permanent"}, {FailResource, "resource"}, {FailureClass(9), "class(9)"},
+		{FailTransient, "transient"}, {FailPermanent, "permanent"}, {FailResource, "resource"}, {FailDependency, "dependency"}, {FailureClass(9), "class(9)"},
 		{TimerRetry, "retry"}, {TimerProbe, "probe"}, {TimerIdle, "idle"}, {TimerStable, "stable"}, {TimerKinds, "timer(4)"},
 	} {
 		if got := tt.value.String(); got != tt.want {
