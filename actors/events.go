@@ -54,7 +54,7 @@ func eventLevel(kind supervisor.EventKind) slog.Level {
 	case supervisor.ServerCrashed, supervisor.ServerStartFailed, supervisor.ServerDegraded, supervisor.HealthCheckFailed,
 		supervisor.MemoryPressured, supervisor.GroupCircuitOpened:
 		return slog.LevelWarn
-	case supervisor.ServerGaveUp, supervisor.ActorRestarted:
+	case supervisor.ServerGaveUp, supervisor.SupervisionEscalated, supervisor.ActorRestarted:
 		return slog.LevelError
 	case supervisor.HealthCheckPassed, supervisor.ServerStateChanged:
 		return slog.LevelDebug
@@ -64,6 +64,7 @@ func eventLevel(kind supervisor.EventKind) slog.Level {
 
 // actorFailed is told of every panic of an actor.
 func (s *System) actorFailed(id string, reason any, gaveUp bool) {
+	s.countActorFailure(id)
 	s.emit(supervisor.Event{Kind: supervisor.ActorRestarted, Data: map[string]any{
 		"actor": id, "reason": fmt.Sprint(reason), "gave_up": gaveUp,
 	}})

@@ -184,3 +184,9 @@ func (r *GroupRestart) rise() []RestartOrder {
 	}
 	return nil
 }
+
+// Join takes over the members of another restart, which is not used any more.
+func (r *GroupRestart) Join(other *GroupRestart) {
+	maps.Copy(r.members, other.members)
+	maps.Copy(r.crashed, other.crashed)
+}
