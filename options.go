@@ -54,6 +54,7 @@ var (
 	ErrGroupExists    = supervisor.ErrGroupExists
 	// ErrGroupUnavailable: no member of a group could take the call.
 	ErrGroupUnavailable = supervisor.ErrGroupUnavailable
+	ErrInUse            = supervisor.ErrInUse
 	// These say why a data directory cannot be used. ErrLocked names the
 	// process that has it.
 	ErrLocked     = persistence.ErrLocked

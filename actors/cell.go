@@ -106,6 +106,7 @@ func (c *cell) publish() {
 		Failures:  m.Failures, TotalFailures: c.totalFailures,
 		NextRetryAt: m.NextRetryAt, ReadySince: m.ReadySince,
 		Restarts: m.BudgetUsed(time.Now()), LastError: c.lastError,
+		RestartTimes: m.Restarts, Streak: m.Streak, RetryDelay: m.RetryDelay, ActorRestarts: c.actorFailures.Load(),
 		LastSuccessAt: c.lastSuccess, LastFailureAt: c.lastFail,
 		Checks: c.checks, Catalogue: c.catalogue,
 		ToolsPredefined: c.predefined, ToolsStale: c.stale,

@@ -252,7 +252,7 @@ func FuzzDecode(f *testing.F) {
 		if patch, err := decodePatch(body); err == nil && patch.IdleTTL != nil && *patch.IdleTTL <= 0 {
 			t.Fatalf("%q: idle ttl %v", body, *patch.IdleTTL)
 		}
-		stopReason(body)
+		stopWish(body)
 		args, err := callArguments(body)
 		c := backends.NewCall()
 		c.SetToolCall("t", args)
