@@ -42,6 +42,8 @@ func (d *dependencies) onFact(m memberFact) {
 var outcomes = map[factKind]supervisor.Outcome{
 	memberServes: supervisor.OutcomeUp, memberRetries: supervisor.OutcomeRetrying,
 	memberFailed: supervisor.OutcomeDown, memberStopped: supervisor.OutcomeDown,
+	// Those that wait for it go on, and start it as their dependency.
+	memberReset: supervisor.OutcomeDown,
 }
 
 func (d *dependencies) restartOf(id string) *supervisor.GroupRestart {

@@ -71,5 +71,6 @@ const (
 	memberRetries // its start failed, another is planned
 	memberFailed  // its start failed, none is planned
 	memberStopped
+	memberReset // an operator ended its backoff; it is cold
 	memberGaveUp
 )

@@ -148,9 +148,13 @@ func (c *cell) leave() {
 }
 
 // onTimer counts as in flight every call whose Do has not returned: one that
-// was answered a moment ago has not yet said when it was.
+// was answered a moment ago has not yet said when it was. What needs this server
+// uses it, too.
 func (c *cell) onTimer(m timerElapsed) {
 	inFlight := int(c.active.Load())
+	if m.kind == supervisor.TimerIdle && c.isNeeded() {
+		inFlight++
+	}
 	c.step(supervisor.TimerFired{
 		Kind: m.kind, Seq: m.seq, InFlight: inFlight,
 		LastUsed: asTime(&c.counters.LastUsed), LastReply: asTime(&c.lastReply),

@@ -34,7 +34,8 @@ func (c *cell) onMayStart(m mayStart) {
 // already where the event leads to.
 func (c *cell) tellDependencies(e supervisor.Event) {
 	switch e.Kind {
-	case supervisor.ServerCrashed, supervisor.ServerStarted, supervisor.ServerStartFailed, supervisor.ServerStopped, supervisor.ServerGaveUp:
+	case supervisor.ServerCrashed, supervisor.ServerStarted, supervisor.ServerStartFailed,
+		supervisor.ServerStopped, supervisor.ServerGaveUp, supervisor.ServerReset:
 	default:
 		return
 	}
@@ -52,14 +53,30 @@ func (c *cell) tellDependencies(e supervisor.Event) {
 		fact.kind = memberServes
 	case e.Kind == supervisor.ServerStopped:
 		fact.kind = memberStopped
+	case e.Kind == supervisor.ServerReset && !m.Live:
+		fact.kind = memberReset
 	case e.Kind == supervisor.ServerStartFailed && m.AtRest() && m.Phase != supervisor.PhaseGaveUp:
 		fact.kind = memberFailed
 	case e.Kind == supervisor.ServerStartFailed && !m.AtRest():
 		fact.kind = memberRetries
 	default:
-		return // a temporary server's crash; or the give-up that follows tells
+		return // a reset of a running server, a temporary server's crash; or the give-up that follows tells
 	}
 	c.sys.tell(c.sys.dependencies, fact)
+}
+
+// isNeeded tells whether a server that depends on this one is up: then this one
+// is in use, whether called or not.
+func (c *cell) isNeeded() bool {
+	fleet := c.sys.fleet.Load()
+	for _, id := range fleet.graph.Dependents(c.id) {
+		if other := fleet.byID[id]; other != nil {
+			if state := other.view.Load().State; state == supervisor.Ready || state == supervisor.Initializing {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // withdraw tells that an operator does not want the server up: nothing else

@@ -62,6 +62,7 @@ func TestPermanentServersRunFromTheStart(t *testing.T) {
 		l.want(t, "+db +api")
 		time.Sleep(24 * time.Hour)
 		s.wantState("api", supervisor.Ready, supervisor.PhaseNone)
+		s.wantState("db", supervisor.Ready, supervisor.PhaseNone) // idle, but needed
 		if err := s.Create(t.Context(), spec("later", restart(supervisor.Permanent))); err != nil {
 			t.Fatal(err)
 		}
@@ -130,6 +131,26 @@ func TestStopOfTheOneThatIsRecovered(t *testing.T) {
 		if s.count("db", supervisor.SupervisionEscalated) != 0 {
 			t.Error("an operator's stop is no escalation")
 		}
+	})
+}
+
+func TestResetOfTheOneThatIsRecovered(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, l := newLives(t, func(server string, epoch uint64) fake.Script {
+			if server == "db" && epoch == 2 {
+				return fake.Script{StartErr: errors.New("not yet")}
+			}
+			return fake.Script{}
+		}, shop(strategy(supervisor.RestForOne), func(s *supervisor.ServerSpec) { s.Backoff.Initial, s.Backoff.Max = time.Minute, time.Hour })...)
+		s.startAll()
+		l.take()
+		s.backend.Last("db").Crash(1)
+		s.wantState("db", supervisor.Dead, supervisor.PhaseBackoff)
+		l.want(t, "-db -job -web -api !db")
+		if _, err := s.Reset(t.Context(), "db"); err != nil {
+			t.Fatal(err)
+		}
+		l.want(t, "+db +api +web +job")
 	})
 }
 
@@ -420,6 +441,7 @@ func TestPanicOfTheDependenciesActorLetsStartsGo(t *testing.T) {
 		if err := p.wait(); err != nil || p.took != 0 {
 			t.Errorf("%v after %v", err, p.took)
 		}
+		synctest.Wait()
 		if tops := s.TopActors(); tops[3].Name != "dependencies" || tops[3].Failures != 1 {
 			t.Errorf("%+v", tops)
 		}
