@@ -33,6 +33,8 @@ type (
 	GroupMember = supervisor.GroupMember
 	GroupPatch  = supervisor.GroupPatch
 	GroupView   = supervisor.GroupView
+	// Backoff is the curve of the delays between a server's automatic restarts.
+	Backoff = supervisor.Backoff
 	// Handler serves the HTTP edge with fasthttp.
 	Handler = httpapi.Handler
 )
