@@ -79,6 +79,12 @@ func (c *cell) isNeeded() bool {
 	return false
 }
 
+// staysUp tells whether the server is in use though nobody calls it: it is to
+// run always, or one that runs needs it.
+func (c *cell) staysUp(spec *supervisor.ServerSpec) bool {
+	return spec.Restart == supervisor.Permanent || c.isNeeded()
+}
+
 // withdraw tells that an operator does not want the server up: nothing else
 // may start it again by itself.
 func (c *cell) withdraw() {

@@ -460,3 +460,25 @@ func TestFleetWithoutDependenciesTellsNobody(t *testing.T) {
 		s.dependencies = s.engine.spawnTop("dependencies2", newDependencies(s.System))
 	})
 }
+
+// TestMemoryPressureSparesWhatIsToRun: neither a permanent server nor what it
+// needs is idle, however much memory they use.
+func TestMemoryPressureSparesWhatIsToRun(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		sc := &scale{}
+		s := newTestSystemWith(t, nil, func(o *Options) {
+			o.Backends[supervisor.ModeSubprocess] = &numbered{Backend: o.Backends[supervisor.ModeSubprocess]}
+			o.MemoryBudget, o.SampleMemory = 1000, sc.sample
+			o.Specs = []supervisor.ServerSpec{spec("db"), spec("api", needs("db"), restart(supervisor.Permanent)), spec("lazy")}
+		})
+		s.mustEcho("lazy")
+		for _, id := range []string{"db", "api", "lazy"} {
+			sc.weigh(s, id, 900)
+		}
+		time.Sleep(time.Minute)
+		tick()
+		s.wantState("api", supervisor.Ready, supervisor.PhaseNone)
+		s.wantState("db", supervisor.Ready, supervisor.PhaseNone)
+		s.wantState("lazy", supervisor.Cold, supervisor.PhaseNone)
+	})
+}
