@@ -472,6 +472,7 @@ func TestMemoryPressureSparesWhatIsToRun(t *testing.T) {
 			o.Specs = []supervisor.ServerSpec{spec("db"), spec("api", needs("db"), restart(supervisor.Permanent)), spec("lazy")}
 		})
 		s.mustEcho("lazy")
+		s.wantState("api", supervisor.Ready, supervisor.PhaseNone)
 		for _, id := range []string{"db", "api", "lazy"} {
 			sc.weigh(s, id, 900)
 		}
