@@ -64,6 +64,23 @@ func (e edge) Crashes(ctx context.Context, id string, limit int) ([]supervisor.D
 	return e.rt.sys.Crashes(ctx, id, limit)
 }
 
+func (e edge) StopWithDependents(ctx context.Context, id, reason string) ([]string, error) {
+	return e.rt.sys.StopWithDependents(ctx, id, reason)
+}
+
+func (e edge) ResetServer(ctx context.Context, id string) (*supervisor.View, error) {
+	return e.rt.sys.Reset(ctx, id)
+}
+
+func (e edge) TopActors() []httpapi.TopActor {
+	tops := e.rt.sys.TopActors()
+	all := make([]httpapi.TopActor, len(tops))
+	for i, top := range tops {
+		all[i] = httpapi.TopActor(top)
+	}
+	return all
+}
+
 // historyTimeout bounds the wait for calls that were just answered to be in
 // the log.
 const historyTimeout = 5 * time.Second

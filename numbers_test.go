@@ -53,9 +53,6 @@ var numbers = []struct{ id, promise, bench string }{
 
 // awaited are the numbers without a test, and what they wait for.
 var awaited = map[string]string{
-	"R04": "restart policy of a server",
-	"R05": "restart policy of a server",
-	"R06": "dependencies and strategies",
 	"R10": "the reaper process",
 	"R11": "the reaper process",
 	"R13": "the dossier's reasons",

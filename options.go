@@ -33,6 +33,8 @@ type (
 	GroupMember = supervisor.GroupMember
 	GroupPatch  = supervisor.GroupPatch
 	GroupView   = supervisor.GroupView
+	// Backoff is the curve of the delays between a server's automatic restarts.
+	Backoff = supervisor.Backoff
 	// Handler serves the HTTP edge with fasthttp.
 	Handler = httpapi.Handler
 )
@@ -54,6 +56,7 @@ var (
 	ErrGroupExists    = supervisor.ErrGroupExists
 	// ErrGroupUnavailable: no member of a group could take the call.
 	ErrGroupUnavailable = supervisor.ErrGroupUnavailable
+	ErrInUse            = supervisor.ErrInUse
 	// These say why a data directory cannot be used. ErrLocked names the
 	// process that has it.
 	ErrLocked     = persistence.ErrLocked

@@ -36,7 +36,8 @@ func (rt *Runtime) system() (*actors.System, error) {
 
 // Create registers a server, cold. Unset fields take their defaults; the
 // owner is always the API. With a data directory the server is there again
-// after a restart. ErrInvalidSpec, ErrServerExists, ErrNotBuilt, ErrReadOnly.
+// after a restart. A permanent one starts at once. ErrInvalidSpec (also for an
+// unknown or circular dependency), ErrServerExists, ErrNotBuilt, ErrReadOnly.
 func (s *Servers) Create(ctx context.Context, spec ServerSpec) error {
 	sys, err := s.rt.system()
 	if err != nil {
@@ -87,7 +88,8 @@ func (s *Servers) Update(ctx context.Context, id string, patch Patch) error {
 	return sys.Update(ctx, id, patch)
 }
 
-// Delete stops a server and forgets it; ErrServerNotFound, ErrReadOnly.
+// Delete stops a server and forgets it; ErrServerNotFound, ErrReadOnly, ErrInUse
+// while other servers depend on it.
 func (s *Servers) Delete(ctx context.Context, id string) error {
 	sys, err := s.rt.system()
 	if err != nil {
@@ -107,7 +109,7 @@ func (s *Servers) Start(ctx context.Context, id string) (*View, error) {
 }
 
 // Stop returns when no instance of the server runs; ErrServerNotFound. The
-// next call starts it again.
+// next call starts it again. Servers that depend on it go on.
 func (s *Servers) Stop(ctx context.Context, id, reason string) error {
 	sys, err := s.rt.system()
 	if err != nil {
@@ -125,6 +127,28 @@ func (s *Servers) Crashes(ctx context.Context, id string, limit int) ([]Dossier,
 		return nil, err
 	}
 	return sys.Crashes(ctx, id, limit)
+}
+
+// StopWithDependents stops every server that depends on this one, directly or
+// not, in reverse start order, and then the server itself; ErrServerNotFound.
+// It returns the ids of what it stopped, also when it fails half way.
+func (s *Servers) StopWithDependents(ctx context.Context, id, reason string) ([]string, error) {
+	sys, err := s.rt.system()
+	if err != nil {
+		return nil, err
+	}
+	return sys.StopWithDependents(ctx, id, reason)
+}
+
+// Reset forgets a server's failures, restart budget, backoff and give-up;
+// ErrServerNotFound. A running instance goes on; without one the server is cold
+// afterwards, or starting if it is permanent.
+func (s *Servers) Reset(ctx context.Context, id string) (*View, error) {
+	sys, err := s.rt.system()
+	if err != nil {
+		return nil, err
+	}
+	return sys.Reset(ctx, id)
 }
 
 // Activity is a number that changes with every call and every change of a

@@ -19,6 +19,7 @@ type attempt struct {
 	cell   *cell
 	epoch  uint64
 	cancel context.CancelFunc // set by the actor once granted
+	over   chan struct{}      // closed when the goroutine of a granted attempt ends
 	early  *instanceEnded     // of the actor: the end that overtook the handing over
 	exit   *backends.Exit     // of run: how the instance of a failed start ended
 

@@ -19,19 +19,21 @@ type cell struct {
 	id   string
 	seq  uint64 // order of registration
 	pid  *actor.PID
-	gone chan struct{} // closed when the actor has stopped for good
+	life atomic.Pointer[life]
 
-	active     atomic.Int64 // calls between Do's begin and their record
-	mail       mailbox
-	leaving    atomic.Bool // no new calls: the server is being deleted
-	view       atomic.Pointer[supervisor.View]
-	groups     atomic.Pointer[[]*group] // that have the server as a member; nil: none
-	counters   supervisor.Counters
-	log        backends.LogRing
-	streams    backends.StreamCounters
-	awaitsSlot atomic.Bool  // calls wait for one in flight to end
-	lastReply  atomic.Int64 // unix ns of the last answer of an instance
-	curve      memoryCurve
+	active atomic.Int64 // calls between Do's begin and their record
+	mail   mailbox
+	// actorFailures counts the panics of the server's actors.
+	actorFailures atomic.Int64
+	leaving       atomic.Bool // no new calls: the server is being deleted
+	view          atomic.Pointer[supervisor.View]
+	groups        atomic.Pointer[[]*group] // that have the server as a member; nil: none
+	counters      supervisor.Counters
+	log           backends.LogRing
+	streams       backends.StreamCounters
+	awaitsSlot    atomic.Bool  // calls wait for one in flight to end
+	lastReply     atomic.Int64 // unix ns of the last answer of an instance
+	curve         memoryCurve
 
 	kept       atomic.Pointer[kept] // the state to be stored; the actor's to set
 	unsaved    atomic.Bool          // kept is not stored yet
@@ -41,7 +43,6 @@ type cell struct {
 
 	fingerprint string              // of spec
 	restored    []supervisor.Effect // what goes on from the last runtime
-	resume      bool                // the instance ran when that ended, and is to run again
 
 	spec     supervisor.ServerSpec
 	machine  supervisor.Machine
@@ -50,7 +51,7 @@ type cell struct {
 	queue    fairQueue
 	early    *cancelled     // before they came here; nil until there was one
 	holding  *backends.Call // at hand: neither queued nor sent nor finished
-	starters []chan error
+	starters []starter
 	stoppers []stopper
 	drain    supervisor.DrainRate
 	expiry   *time.Timer // of the earliest deadline
@@ -84,10 +85,11 @@ type cell struct {
 
 func newCell(sys *System, seq uint64, spec supervisor.ServerSpec, cat *backends.Catalogue) *cell {
 	c := &cell{
-		sys: sys, id: spec.ID, seq: seq, gone: make(chan struct{}),
+		sys: sys, id: spec.ID, seq: seq,
 		durable: spec, spec: spec, machine: supervisor.NewMachine(supervisor.PolicyOf(spec)),
 		catalogue: cat, stale: cat != nil, fingerprint: fingerprintOf(spec),
 	}
+	c.life.Store(newLife())
 	if cat == nil && len(spec.Tools) > 0 {
 		c.catalogue, c.predefined = predefinedCatalogue(spec), true
 	}
@@ -105,6 +107,7 @@ func (c *cell) publish() {
 		Failures:  m.Failures, TotalFailures: c.totalFailures,
 		NextRetryAt: m.NextRetryAt, ReadySince: m.ReadySince,
 		Restarts: m.BudgetUsed(time.Now()), LastError: c.lastError,
+		RestartTimes: m.Restarts, Streak: m.Streak, RetryDelay: m.RetryDelay, ActorRestarts: c.actorFailures.Load(),
 		LastSuccessAt: c.lastSuccess, LastFailureAt: c.lastFail,
 		Checks: c.checks, Catalogue: c.catalogue,
 		ToolsPredefined: c.predefined, ToolsStale: c.stale,

@@ -60,7 +60,7 @@ func (s *System) stopFleet() (left []string) {
 	for i, c := range order {
 		select {
 		case <-replies[i]:
-		case <-c.gone:
+		case <-c.gone():
 		case <-overdue:
 			left = append(left, c.id)
 		}
@@ -87,7 +87,7 @@ func (s *System) abandon() error {
 	s.kill()
 	s.keeper.close()
 	s.die()
-	s.stopActors(s.memory, s.registry, s.groups, s.servers, s.starts)
+	s.stopActors(s.memory, s.registry, s.groups, s.servers, s.dependencies, s.starts)
 	s.flushTimer.Stop()
 	reply := make(chan error, 1)
 	s.tell(s.eventlog, flushAll{reply})

@@ -250,9 +250,6 @@ func TestActorThatKeepsPanickingIsGivenUp(t *testing.T) {
 			t.Errorf("%d instances live", n)
 		}
 		wantErr(t, s.Stop(t.Context(), "a", "test"), supervisor.ErrInternal)
-		if _, err := s.Start(t.Context(), "a"); !errors.Is(err, supervisor.ErrInternal) {
-			t.Errorf("start: %v", err)
-		}
 		ttl := 10 * time.Second
 		wantErr(t, s.Update(t.Context(), "a", supervisor.Patch{IdleTTL: &ttl}), supervisor.ErrInternal)
 		s.mustEcho("b")

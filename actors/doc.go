@@ -6,6 +6,7 @@
 //	      ├─ starts            start admission: a few at once, waiting calls first
 //	      ├─ memory            measures the servers; stops idle ones over the budget
 //	      ├─ groups ── group×M   who is in rotation; owns no server
+//	      ├─ dependencies      what servers that depend on each other do to each other
 //	      └─ servers ─ server×N  the machine, the waiting calls; owns one instance
 //
 // # Rules
@@ -39,8 +40,9 @@
 // machine, waiting calls and the healthy instance live on in it, and calls in
 // flight complete. What the lost message would have told is told again: the
 // attempt and the instance remember how they ended. An actor that keeps
-// failing is given up: its instance is killed and its callers are told. The
-// actors at the top are never given up; they go on with their next message.
+// failing is given up: its instance is killed and its callers are told; an
+// operator's start or reset gives its cell a new one. The actors at the top are
+// never given up; they go on with their next message.
 // A panic in a goroutine that works for an actor becomes the error that its
 // one message carries.
 package actors

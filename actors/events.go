@@ -56,7 +56,7 @@ func eventLevel(kind supervisor.EventKind) slog.Level {
 		return slog.LevelWarn
 	case supervisor.ReloadFailed:
 		return slog.LevelError
-	case supervisor.ServerGaveUp, supervisor.ActorRestarted:
+	case supervisor.ServerGaveUp, supervisor.SupervisionEscalated, supervisor.ActorRestarted:
 		return slog.LevelError
 	case supervisor.HealthCheckPassed, supervisor.ServerStateChanged:
 		return slog.LevelDebug
@@ -66,6 +66,7 @@ func eventLevel(kind supervisor.EventKind) slog.Level {
 
 // actorFailed is told of every panic of an actor.
 func (s *System) actorFailed(id string, reason any, gaveUp bool) {
+	s.countActorFailure(id)
 	s.emit(supervisor.Event{Kind: supervisor.ActorRestarted, Data: map[string]any{
 		"actor": id, "reason": fmt.Sprint(reason), "gave_up": gaveUp,
 	}})

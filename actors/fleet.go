@@ -90,11 +90,12 @@ func (s *System) Delete(ctx context.Context, id string) error {
 	return s.ask(ctx, s.registry, deleteServer{id: id, source: supervisor.FromAPI, reply: reply}, reply, nil)
 }
 
-// Start returns when the server is ready or could not be started.
+// Start returns when the server is ready or could not be started. An actor that
+// was given up is replaced.
 func (s *System) Start(ctx context.Context, id string) (*supervisor.View, error) {
-	c := s.fleet.Load().byID[id]
-	if c == nil {
-		return nil, notFound(id)
+	c, err := s.alive(ctx, id)
+	if err != nil {
+		return nil, err
 	}
 	reply := make(chan error, 1)
 	if err := s.ask(ctx, c.pid, startServer{reply}, reply, c); err != nil {
@@ -124,7 +125,7 @@ func (s *System) ask(ctx context.Context, pid *actor.PID, msg any, reply chan er
 	}
 	var gone chan struct{}
 	if of != nil {
-		gone = of.gone
+		gone = of.gone()
 	}
 	s.tell(pid, msg)
 	select {

@@ -42,6 +42,9 @@ type (
 		reason string
 		reply  chan error
 	}
+	// resetServer: system → server; failures, budget, backoff and give-up are
+	// forgotten once it is answered.
+	resetServer struct{ reply chan error }
 	// retireServer: registry → server; stops the instance, then the actor.
 	retireServer struct {
 		reason string
@@ -64,7 +67,7 @@ type (
 	callsExpired struct{}
 	// retireNow: a timer → server; calls may have left the retired server.
 	retireNow struct{}
-	// goOn: servers → server, once its pid is known, when the last runtime left
+	// goOn: registry → server, once the fleet is known, when the last runtime left
 	// it something to do.
 	goOn struct{}
 	// startGranted: starts → server; the attempt may begin.
@@ -116,6 +119,7 @@ type (
 
 func (m startServer) fail(err error) { answer(m.reply, err) }
 func (m stopServer) fail(err error)  { answer(m.reply, err) }
+func (m resetServer) fail(err error) { answer(m.reply, err) }
 func (m changeSpec) fail(err error)  { answer(m.reply, err) }
 
 // To the starts actor.
@@ -193,7 +197,7 @@ type (
 	}
 	// actorGone: server → registry; the actor stopped for good.
 	actorGone struct{ cell *cell }
-	// changeCommitted: eventlog → registry.
+	// changeCommitted: eventlog, or a goroutine of the registry → registry.
 	changeCommitted struct {
 		apply func(err error)
 		err   error

@@ -26,12 +26,14 @@ type registry struct {
 	busy    map[string]bool
 	queued  map[string][]change
 	leaving map[*cell]func()
+	edges   changingEdges
 }
 
 func newRegistry(sys *System) *registry {
 	return &registry{
 		sys: sys, busy: make(map[string]bool),
 		queued: make(map[string][]change), leaving: make(map[*cell]func()),
+		edges: newChangingEdges(),
 	}
 }
 
@@ -113,6 +115,8 @@ func (r *registry) begin(m change) {
 		r.deleteGroup(m)
 	case putServer:
 		r.put(m)
+	case reviveServer:
+		r.revive(m)
 	}
 }
 
@@ -120,6 +124,7 @@ func (r *registry) begin(m change) {
 // the next that takes time.
 func (r *registry) free(id string) {
 	delete(r.busy, id)
+	r.edges.forget(id)
 	for len(r.queued[id]) > 0 && !r.busy[id] {
 		m := r.queued[id][0]
 		r.queued[id] = r.queued[id][1:]
@@ -166,6 +171,7 @@ func (r *registry) publish(order []*cell) {
 	for _, c := range order {
 		next.byID[c.id] = c
 	}
+	next.graph = r.graphOf(order)
 	r.sys.fleet.Store(&next)
 	r.sys.fleetChanged()
 }
@@ -207,6 +213,8 @@ func (r *registry) load(m loadServers) {
 			r.sys.tell(r.sys.servers, spawnServer{c, func(err error) {
 				if left--; left == 0 {
 					r.publish(m.cells) // once: a snapshot for each would be quadratic
+					r.goOn(m.cells)
+					r.keepRunning(m.cells...)
 				}
 				if left == 0 || err != nil {
 					answer(m.reply, err)

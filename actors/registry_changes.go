@@ -36,6 +36,10 @@ func (r *registry) create(m createServer) {
 		answer(m.reply, fmt.Errorf("%w: the node hosts %d servers, its limit", supervisor.ErrOverloaded, MaxServers))
 		return
 	}
+	if err := r.checkDependencies(m.spec); err != nil {
+		answer(m.reply, err)
+		return
+	}
 	r.lastSeq++
 	c := newCell(r.sys, r.lastSeq, m.spec, nil)
 	doc, err := json.Marshal(serverDoc{m.spec, c.seq})
@@ -53,6 +57,7 @@ func (r *registry) create(m createServer) {
 		batch.Docs = append(batch.Docs, persistence.Doc{Kind: docServer, ID: id, Body: doc})
 	}
 	r.busy[id] = true
+	r.edges.making[id] = m.spec
 	r.commit(batch, func(err error) {
 		if err != nil {
 			answer(m.reply, err)
@@ -62,6 +67,7 @@ func (r *registry) create(m createServer) {
 		r.sys.tell(r.sys.servers, spawnServer{c, func(err error) {
 			if err == nil {
 				r.publish(append(r.others(c), c))
+				r.keepRunning(c)
 			}
 			answer(m.reply, err)
 			r.free(id)
@@ -109,6 +115,10 @@ func (r *registry) delete(m deleteServer) {
 		answer(m.reply, notFound(m.id))
 		return
 	}
+	if err := r.checkUnused(m.id); err != nil {
+		answer(m.reply, err)
+		return
+	}
 	batch := persistence.Batch{
 		Docs: append(noDossiers(m.id), persistence.Doc{Kind: docTools, ID: m.id}, persistence.Doc{Kind: docState, ID: m.id}),
 		Events: []persistence.Event{r.sys.record(supervisor.Event{
@@ -119,6 +129,7 @@ func (r *registry) delete(m deleteServer) {
 		batch.Docs = append(batch.Docs, persistence.Doc{Kind: docServer, ID: m.id})
 	}
 	r.busy[m.id] = true
+	r.edges.deleting[m.id] = true
 	r.commit(batch, func(err error) {
 		if err != nil {
 			answer(m.reply, err)
@@ -134,7 +145,7 @@ func (r *registry) delete(m deleteServer) {
 		c.leaving.Store(true)
 		r.sys.tell(c.pid, retireServer{"deleted", m.hasty})
 		select {
-		case <-c.gone: // its actor was given up before
+		case <-c.gone(): // its actor was given up before
 			r.left(c)
 		default:
 		}

@@ -36,6 +36,14 @@ func (c *cell) handle(ctx actor.Context) {
 		c.onWake()
 	case retireServer:
 		c.onRetire(m)
+	case resetServer:
+		c.onReset(m)
+	case serveWanted:
+		c.startFor(starter{supervisor.CauseCall, m.answer})
+	case stopFor:
+		c.onStopFor(m)
+	case mayStart:
+		c.onMayStart(m)
 	case changeSpec:
 		c.onChangeSpec(m)
 	case goOn:
@@ -96,8 +104,8 @@ func (c *cell) work() {
 // stopper waits for the end of one instance: a call may start the next in the
 // moment that ends.
 type stopper struct {
-	reply chan error
-	epoch uint64
+	answer func(err error) // does not block
+	epoch  uint64
 }
 
 // settle looks for promises that the new state keeps.
@@ -105,7 +113,7 @@ func (c *cell) settle() {
 	c.stoppers = slices.DeleteFunc(c.stoppers, func(s stopper) bool {
 		ended := !c.machine.Live || c.machine.Epoch != s.epoch
 		if ended {
-			answer(s.reply, nil)
+			s.answer(nil)
 		}
 		return ended
 	})
@@ -118,8 +126,8 @@ func (c *cell) settle() {
 	}
 	if c.machine.AtRest() && c.queue.size+len(c.starters) > 0 {
 		cause := supervisor.CauseCall
-		if len(c.starters) > 0 {
-			cause = supervisor.CauseOperator
+		for _, s := range c.starters {
+			cause = max(cause, s.cause)
 		}
 		c.step(supervisor.StartWanted{Cause: cause})
 	}
@@ -140,9 +148,13 @@ func (c *cell) leave() {
 }
 
 // onTimer counts as in flight every call whose Do has not returned: one that
-// was answered a moment ago has not yet said when it was.
+// was answered a moment ago has not yet said when it was. What needs this server
+// uses it, too.
 func (c *cell) onTimer(m timerElapsed) {
 	inFlight := int(c.active.Load())
+	if m.kind == supervisor.TimerIdle && c.isNeeded() {
+		inFlight++
+	}
 	c.step(supervisor.TimerFired{
 		Kind: m.kind, Seq: m.seq, InFlight: inFlight,
 		LastUsed: asTime(&c.counters.LastUsed), LastReply: asTime(&c.lastReply),

@@ -163,8 +163,5 @@ func (c *cell) failWaiting(err error) {
 		call.Finish(err)
 	}
 	c.counters.Waiting.Store(0)
-	for _, reply := range c.starters {
-		answer(reply, err)
-	}
-	c.starters = nil
+	c.answerStarters(err)
 }

@@ -49,7 +49,7 @@ func (c *cell) replaceInstance(m changeSpec) {
 		answer(m.reply, nil)
 		return
 	}
-	c.stoppers = append(c.stoppers, stopper{m.reply, c.machine.Epoch})
+	c.stoppers = append(c.stoppers, stopper{func(err error) { answer(m.reply, err) }, c.machine.Epoch})
 	c.stop(reasonReload, m.replace == KillInstance)
 	if waiting {
 		c.step(supervisor.StartWanted{Cause: supervisor.CauseCall})

@@ -15,8 +15,8 @@ func (c *cell) perform(effect supervisor.Effect) {
 	switch e := effect.(type) {
 	case supervisor.StartInstance:
 		c.relist = false
-		c.attempt = &attempt{cell: c, epoch: e.Epoch}
-		c.sys.tell(c.sys.starts, wantStart{c, e.Epoch, c.queue.size > 0, c.counters.LastUsed.Load()})
+		c.attempt = &attempt{cell: c, epoch: e.Epoch, over: make(chan struct{})}
+		c.wantTurn(e.Epoch)
 	case supervisor.StopInstance:
 		c.stopInstance(e)
 	case supervisor.ProbeInstance:
@@ -27,16 +27,14 @@ func (c *cell) perform(effect supervisor.Effect) {
 		c.disarm(e.Kind)
 	case supervisor.ReleaseWaiting:
 		c.publish() // before the first answer, so that its reader sees the state
-		for _, reply := range c.starters {
-			answer(reply, nil)
-		}
-		c.starters = nil
+		c.answerStarters(nil)
 		c.dispatch()
 	case supervisor.FailWaiting:
 		c.publish()
 		c.failWaiting(c.waitError(e))
 	case supervisor.Emit:
 		c.emit(e.Event)
+		c.tellDependencies(e.Event)
 	}
 }
 

@@ -22,6 +22,10 @@ func (c *cell) panicked(msg any, err error) {
 			c.attempt = nil
 			c.sys.tell(c.sys.starts, startOver{c, m.epoch})
 		}
+	case mayStart:
+		if a := c.attempt; a != nil && a.epoch == m.epoch && a.cancel == nil {
+			c.attempt = nil
+		}
 	case toolsListed:
 		c.listing = false
 	case retireServer:
@@ -67,9 +71,12 @@ func (c *cell) onActorStarted() {
 // actor was given up: nothing may be left behind.
 func (c *cell) onActorStopped() {
 	defer func() {
-		close(c.gone)
+		close(c.gone())
 		c.mail.close()
 		c.sys.tell(c.sys.registry, actorGone{c})
+		if c.isLinked() {
+			c.sys.tell(c.sys.dependencies, actorGone{c})
+		}
 	}()
 	for kind := range c.timers {
 		c.disarm(supervisor.TimerKind(kind))
@@ -90,22 +97,24 @@ func (c *cell) onActorStopped() {
 	}
 	c.failWaiting(err)
 	for _, s := range c.stoppers {
-		answer(s.reply, nil)
+		s.answer(nil)
 	}
 	c.stoppers = nil
 }
 
-// onGivenUp leaves the server dead in all lists. Nothing starts it again: its
-// actor failed too often to be trusted with an instance.
+// onGivenUp leaves the server dead in all lists. Only an operator starts it
+// again: its actor failed too often to be trusted with an instance.
 func (c *cell) onGivenUp(err error) {
 	c.failedNow(err.Error())
 	c.emit(supervisor.Event{Kind: supervisor.ServerGaveUp, Data: map[string]any{
 		"restarts": maxActorFailures, "period_s": actorPeriod.Seconds(), "reason": err.Error(),
 	}})
-	c.instance, c.stale = nil, c.catalogue != nil && !c.predefined
+	c.tellDependencies(supervisor.Event{Kind: supervisor.ServerGaveUp, Data: map[string]any{"reason": err.Error()}})
+	c.stale = c.catalogue != nil && !c.predefined
 	c.publish()
 	v := *c.view.Load()
 	v.State, v.Phase = supervisor.Dead, supervisor.PhaseGaveUp
+	v.PID = 0
 	v.ReadySince, v.NextRetryAt = time.Time{}, time.Time{}
 	v.Condition = supervisor.ConditionFailed
 	c.view.Store(&v)

@@ -21,6 +21,7 @@ func (c *cell) onGranted(m startGranted) {
 	c.changes.begin()
 	spec := c.spec
 	c.sys.run("start of server "+c.id, a.failed, func() {
+		defer close(a.over)
 		defer cancel()
 		// However it ends, and after what it ends in was told.
 		defer c.sys.tell(c.sys.starts, startOver{c, a.epoch})
@@ -61,7 +62,12 @@ func (c *cell) onStartFailed(m startFailed) {
 	}
 	c.attempt = nil
 	class := classOf(m.err)
-	if c.machine.Phase != supervisor.PhaseStopping {
+	var dependency *supervisor.DependencyError
+	switch stopping := c.machine.Phase == supervisor.PhaseStopping; {
+	case errors.As(m.err, &dependency):
+		class = supervisor.FailDependency
+		c.lastError = m.err.Error() // no failure of this server
+	case !stopping:
 		c.failedNow(m.err.Error())
 	}
 	c.ending = &ending{epoch: m.epoch, exit: m.exit}

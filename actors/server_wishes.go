@@ -7,19 +7,36 @@ import (
 )
 
 func (c *cell) onStartServer(m startServer) {
+	c.startFor(starter{supervisor.CauseOperator, func(err error) { answer(m.reply, err) }})
+}
+
+// starter waits for the server to be ready. answer does not block.
+type starter struct {
+	cause  supervisor.Cause
+	answer func(err error)
+}
+
+func (c *cell) startFor(s starter) {
 	switch {
 	case c.retired != "":
-		answer(m.reply, fmt.Errorf("%w: %q is being deleted", supervisor.ErrServerNotFound, c.id))
+		s.answer(fmt.Errorf("%w: %q is being deleted", supervisor.ErrServerNotFound, c.id))
 	case c.sys.closing.Load():
-		answer(m.reply, supervisor.ErrClosing)
+		s.answer(supervisor.ErrClosing)
 	case c.ready():
-		answer(m.reply, nil)
+		s.answer(nil)
 	case len(c.starters) >= MaxWaiting:
-		answer(m.reply, fmt.Errorf("%w: %d starts of server %q wait", supervisor.ErrOverloaded, len(c.starters), c.id))
+		s.answer(fmt.Errorf("%w: %d starts of server %q wait", supervisor.ErrOverloaded, len(c.starters), c.id))
 	default:
-		c.starters = append(c.starters, m.reply)
-		c.step(supervisor.StartWanted{Cause: supervisor.CauseOperator})
+		c.starters = append(c.starters, s)
+		c.step(supervisor.StartWanted{Cause: s.cause})
 	}
+}
+
+func (c *cell) answerStarters(err error) {
+	for _, s := range c.starters {
+		s.answer(err)
+	}
+	c.starters = nil
 }
 
 func (c *cell) onStopServer(m stopServer) {
@@ -33,8 +50,14 @@ func (c *cell) onStopServer(m stopServer) {
 		err = supervisor.ErrClosing
 	}
 	c.failWaiting(err)
-	c.stoppers = append(c.stoppers, stopper{m.reply, c.machine.Epoch})
+	c.stoppers = append(c.stoppers, stopper{func(err error) { answer(m.reply, err) }, c.machine.Epoch})
+	c.withdraw()
 	c.step(supervisor.StopWanted{Reason: m.reason})
+}
+
+func (c *cell) onReset(m resetServer) {
+	c.step(supervisor.ResetWanted{})
+	answer(m.reply, nil)
 }
 
 func (c *cell) onRetire(m retireServer) {

@@ -103,7 +103,6 @@ func (c *cell) adopt(s serverState, now time.Time) {
 	c.lastSuccess, c.lastFail = s.LastSuccess, s.LastFailure
 	if s.Spec == c.fingerprint {
 		c.machine, c.restored = supervisor.Restore(c.machine.Policy, s.Machine, now)
-		c.resume = s.Machine.Running && c.machine.State == supervisor.Cold && c.machine.Policy.Restart == supervisor.Permanent
 	} else {
 		c.machine.Epoch = s.Machine.Epoch // epochs are not used twice
 	}
@@ -115,10 +114,6 @@ func (c *cell) adopt(s serverState, now time.Time) {
 func (c *cell) onGoOn() {
 	c.todo, c.restored = append(c.todo, c.restored...), nil
 	c.work()
-	if c.resume {
-		c.resume = false
-		c.step(supervisor.StartWanted{Cause: supervisor.CauseCall})
-	}
 }
 
 // fingerprintOf tells specs apart without saying anything of them.

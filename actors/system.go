@@ -57,7 +57,9 @@ type System struct {
 	flushTimer *time.Timer
 	keeper     *keeper
 
-	eventlog, registry, starts, servers, groups, memory *actor.PID
+	eventlog, registry, starts, servers, groups, dependencies, memory *actor.PID
+
+	tops map[string]*atomic.Int64 // failures of the actors at the top, by name
 
 	fleet    atomic.Pointer[fleet]
 	version  atomic.Uint64 // of the fleet: servers and tools
@@ -92,6 +94,7 @@ type fleet struct {
 	order      []*cell
 	groups     map[string]*group
 	groupOrder []*group
+	graph      *supervisor.Graph // nil: nobody depends on anybody
 }
 
 // New restores the servers of the store, registers those of the
@@ -142,41 +145,20 @@ func New(opts Options) (*System, error) {
 }
 
 func (s *System) spawnTree() {
+	s.tops = make(map[string]*atomic.Int64)
+	for _, name := range topActors {
+		s.tops[name] = new(atomic.Int64)
+	}
 	log := &eventLog{sys: s, store: s.opts.Store}
 	reg := newRegistry(s)
 	st := newStarts(s, s.opts.MaxParallelStarts)
 	s.eventlog = s.engine.spawnTop("eventlog", log)
 	s.starts = s.engine.spawnTop("starts", st)
-	s.servers = s.engine.spawnTop("servers", &nursery{s})
+	s.servers = s.engine.spawnTop("servers", newNursery(s))
 	s.groups = s.engine.spawnTop("groups", &groupNursery{s})
+	s.dependencies = s.engine.spawnTop("dependencies", newDependencies(s))
 	s.registry = s.engine.spawnTop("registry", reg)
 	s.memory = s.engine.spawnTop("memory", newMemory(s))
-}
-
-// nursery is the parent of every server's actor.
-type nursery struct{ sys *System }
-
-func (n *nursery) receive(ctx actor.Context) {
-	m, ok := ctx.Message().(spawnServer)
-	if !ok {
-		return
-	}
-	name := fmt.Sprintf("%d/%s", m.cell.seq, m.cell.id)
-	pid, err := ctx.SpawnNamed(n.sys.engine.props(m.cell.id, m.cell, onSender(&m.cell.mail)), name)
-	if err != nil {
-		err = fmt.Errorf("%w: no actor for server %q: %w", supervisor.ErrInternal, m.cell.id, err)
-	}
-	m.cell.pid = pid
-	if err == nil && (len(m.cell.restored) > 0 || m.cell.resume) {
-		n.sys.tell(pid, goOn{})
-	}
-	n.sys.tell(n.sys.registry, serverSpawned{m.cell, m.then, err})
-}
-
-func (n *nursery) panicked(msg any, err error) {
-	if m, ok := msg.(spawnServer); ok {
-		n.sys.tell(n.sys.registry, serverSpawned{m.cell, m.then, err})
-	}
 }
 
 // restore reads the specs made by API and every known tool catalogue.

@@ -71,6 +71,21 @@ var badBodies = []struct {
 	{"ttl list", `{"mcp_server_id":"a","mode":"subprocess","command":["x"],"idle_ttl_s":[1]}`, 422, "idle_ttl_s must be an integer"},
 	{"interval short", `{"mcp_server_id":"a","mode":"subprocess","command":["x"],"health_check_interval_s":4}`, 422, "between 5 and 3600"},
 	{"interval long", `{"mcp_server_id":"a","mode":"subprocess","command":["x"],"health_check_interval_s":3601}`, 422, "between 5 and 3600"},
+	{"restart unknown", `{"mcp_server_id":"a","mode":"subprocess","command":["x"],"restart":"always"}`, 422, "restart must be one of permanent, transient, temporary"},
+	{"restart in other case", `{"mcp_server_id":"a","mode":"subprocess","command":["x"],"restart":"Permanent"}`, 422, "restart must be one of"},
+	{"strategy of OTP", `{"mcp_server_id":"a","mode":"subprocess","command":["x"],"strategy":"one_for_all"}`, 422, "strategy must be one of"},
+	{"no restarts", `{"mcp_server_id":"a","mode":"subprocess","command":["x"],"max_restarts":0}`, 422, "max_restarts must be an integer between 1 and 1000"},
+	{"period fraction", `{"mcp_server_id":"a","mode":"subprocess","command":["x"],"period_s":1.5}`, 422, "period_s must be an integer"},
+	{"backoff number", `{"mcp_server_id":"a","mode":"subprocess","command":["x"],"backoff":3}`, 422, "backoff must be an object"},
+	{"backoff unknown key", `{"mcp_server_id":"a","mode":"subprocess","command":["x"],"backoff":{"factor":2}}`, 422, "unknown field"},
+	{"backoff twice", `{"mcp_server_id":"a","mode":"subprocess","command":["x"],"backoff":{"max_s":1,"max_s":2}}`, 422, "backoff must have each name once"},
+	{"backoff short", `{"mcp_server_id":"a","mode":"subprocess","command":["x"],"backoff":{"initial_s":0}}`, 422, "backoff.initial_s must be a number of seconds between 0.001 and 3600"},
+	{"backoff text", `{"mcp_server_id":"a","mode":"subprocess","command":["x"],"backoff":{"max_s":"5"}}`, 422, "backoff.max_s must be a number"},
+	{"backoff jitter", `{"mcp_server_id":"a","mode":"subprocess","command":["x"],"backoff":{"jitter":1.5}}`, 422, "backoff.jitter must be a number between 0 and 1"},
+	{"backoff upside down", `{"mcp_server_id":"a","mode":"subprocess","command":["x"],"backoff":{"initial_s":5,"max_s":1}}`, 422, "backoff.max_s must be at least initial_s"},
+	{"depends on text", `{"mcp_server_id":"a","mode":"subprocess","command":["x"],"depends_on":"b"}`, 422, "depends_on must be a list of strings"},
+	{"depends on itself", `{"mcp_server_id":"a","mode":"subprocess","command":["x"],"depends_on":["a"]}`, 422, "depends_on names the server itself"},
+	{"depends on no id", `{"mcp_server_id":"a","mode":"subprocess","command":["x"],"depends_on":["b c"]}`, 422, "depends_on entry 0"},
 	{"env list", `{"mcp_server_id":"a","mode":"subprocess","command":["x"],"env":["A=1"]}`, 422, "env must be an object of strings"},
 	{"env number", `{"mcp_server_id":"a","mode":"subprocess","command":["x"],"env":{"PORT":80}}`, 422, "env must be an object of strings"},
 	{"env twice", `{"mcp_server_id":"a","mode":"subprocess","command":["x"],"env":{"A":"1","A":"2"}}`, 422, "env must have each name once"},
@@ -237,7 +252,7 @@ func FuzzDecode(f *testing.F) {
 		if patch, err := decodePatch(body); err == nil && patch.IdleTTL != nil && *patch.IdleTTL <= 0 {
 			t.Fatalf("%q: idle ttl %v", body, *patch.IdleTTL)
 		}
-		stopReason(body)
+		stopWish(body)
 		args, err := callArguments(body)
 		c := backends.NewCall()
 		c.SetToolCall("t", args)

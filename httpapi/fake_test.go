@@ -104,6 +104,20 @@ func (f *fakeRuntime) StopServer(_ context.Context, id, reason string) error {
 	return f.missing(id)
 }
 
+func (f *fakeRuntime) StopWithDependents(ctx context.Context, id, reason string) ([]string, error) {
+	return []string{"above", id}, f.StopServer(ctx, id, reason)
+}
+
+func (f *fakeRuntime) ResetServer(_ context.Context, id string) (*supervisor.View, error) {
+	f.changes.Add(1)
+	v, _ := f.View(id)
+	return v, f.missing(id)
+}
+
+func (f *fakeRuntime) TopActors() []TopActor {
+	return []TopActor{{Name: "eventlog"}, {Name: "servers", Failures: 2, Children: len(f.views)}}
+}
+
 func (f *fakeRuntime) Logs(id string, n int) ([]backends.LogLine, error) {
 	if f.logs != nil {
 		return f.logs(id, n)
@@ -173,7 +187,7 @@ func testFleet() *fakeRuntime {
 			Env:         map[string]string{"PATH": "/bin", "MATH_KEY": "hunter2"},
 			Description: "Math computation mcp_server", ReadOnly: true, Provenance: supervisor.FromConfig,
 		}.WithDefaults(),
-		State: supervisor.Ready, Epoch: 3, TotalFailures: 2, ReadySince: at(-60), PID: 4711, Restarts: 1,
+		State: supervisor.Ready, Epoch: 3, TotalFailures: 2, ReadySince: at(-60), PID: 4711, RestartTimes: []time.Time{at(-70), at(-30)},
 		LastSuccessAt: at(-1.5), LastFailureAt: at(-90),
 		Checks: []supervisor.Check{
 			{At: at(-70), OK: false, Duration: 5 * time.Second, Error: "no answer to ping"},
@@ -195,11 +209,12 @@ func testFleet() *fakeRuntime {
 
 	flaky := &supervisor.View{
 		Spec:  supervisor.ServerSpec{ID: "flaky", Mode: supervisor.ModeSubprocess, Command: []string{"flaky"}, ReadOnly: true}.WithDefaults(),
-		State: supervisor.Degraded, Phase: supervisor.PhaseBackoff, Epoch: 9, Failures: 3, TotalFailures: 7, Restarts: 3,
+		State: supervisor.Degraded, Phase: supervisor.PhaseBackoff, Epoch: 9, Failures: 3, TotalFailures: 7, RestartTimes: []time.Time{at(-50), at(-20), at(-10)}, Streak: 4, RetryDelay: 5 * time.Second, ActorRestarts: 1,
 		NextRetryAt: at(4.5), LastError: "exit code 1\nlast line", LastFailureAt: at(-1),
 		Catalogue: &backends.Catalogue{Tools: []backends.Tool{tool("old", `{"name":"old","description":null}`)}}, ToolsStale: true,
 		Counters: &supervisor.Counters{},
 	}
+	flaky.Spec.DependsOn, flaky.Spec.Strategy = []string{"math"}, supervisor.RestForOne
 	planned := &supervisor.View{
 		Spec:  supervisor.ServerSpec{ID: "planned", Mode: supervisor.ModeDocker, Image: "planned:1", Volumes: []string{"/data:/data:ro"}}.WithDefaults(),
 		State: supervisor.Cold, ToolsPredefined: true,

@@ -25,6 +25,13 @@ type configShape struct {
 	ReadOnly            bool                  `json:"read_only"`
 	Provenance          supervisor.Provenance `json:"provenance"`
 	Resources           limitsShape           `json:"resources,omitzero"`
+
+	Restart       supervisor.Restart         `json:"restart"`
+	MaxRestarts   int                        `json:"max_restarts"`
+	RestartPeriod float64                    `json:"period_s"`
+	Backoff       backoffShape               `json:"backoff"`
+	Strategy      supervisor.RestartStrategy `json:"strategy"`
+	DependsOn     []string                   `json:"depends_on"`
 }
 
 func configOf(s supervisor.ServerSpec) configShape {
@@ -46,6 +53,13 @@ func configOf(s supervisor.ServerSpec) configShape {
 		ReadOnly:            s.ReadOnly,
 		Provenance:          s.Provenance,
 		Resources:           limitsShape(s.Limits),
+
+		Restart:       s.Restart,
+		MaxRestarts:   s.MaxRestarts,
+		RestartPeriod: s.RestartPeriod.Seconds(),
+		Backoff:       backoffOf(s.Backoff),
+		Strategy:      s.Strategy,
+		DependsOn:     append([]string{}, s.DependsOn...),
 	}
 	for k := range s.Env {
 		c.Env[k] = redact.Mark

@@ -74,6 +74,7 @@ func routes() []route {
 		{remove, server, write, (*API).deleteServer},
 		{post, server + "/start", lifecycle, (*API).startServer},
 		{post, server + "/stop", lifecycle, (*API).stopServer},
+		{post, server + "/reset", lifecycle, (*API).resetServer},
 		{get, server + "/tools", read, (*API).listTools},
 		{get, server + "/tools/history", read, (*API).toolHistory},
 		{post, server + "/tools/{tool}/call", PermToolInvoke, (*API).callTool},
@@ -90,6 +91,7 @@ func routes() []route {
 		{post, group + "/members", PermGroupUpdate, (*API).addMember},
 		{remove, group + "/members/{member_id}", PermGroupUpdate, (*API).removeMember},
 
+		{get, "/api/supervision", read, (*API).supervision},
 		{get, "/api/supervision/processes", read, (*API).listProcesses},
 		{get, config, PermConfigRead, (*API).getConfig},
 		{post, config + "/reload", PermConfigReload, (*API).reloadConfig},

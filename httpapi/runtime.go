@@ -25,13 +25,21 @@ type Runtime interface {
 	// ErrInvalidSpec, ErrNotBuilt, ErrReadOnly.
 	CreateServer(ctx context.Context, spec supervisor.ServerSpec) error
 	UpdateServer(ctx context.Context, id string, patch supervisor.Patch) error
-	// DeleteServer stops the server and forgets it.
+	// DeleteServer stops the server and forgets it; ErrInUse while others
+	// depend on it.
 	DeleteServer(ctx context.Context, id string) error
 	// StartServer returns when the server is ready or its start failed;
 	// ErrStartFailed, ErrCannotStart. A ready server is left alone.
 	StartServer(ctx context.Context, id string) (*supervisor.View, error)
 	// StopServer returns when no instance runs any more.
 	StopServer(ctx context.Context, id, reason string) error
+	// StopWithDependents stops what depends on the server, directly or not, in
+	// reverse start order, and then the server. It returns what it stopped.
+	StopWithDependents(ctx context.Context, id, reason string) ([]string, error)
+	// ResetServer forgets failures, restart budget, backoff and give-up.
+	ResetServer(ctx context.Context, id string) (*supervisor.View, error)
+	// TopActors returns the actors at the top of the supervision tree.
+	TopActors() []TopActor
 
 	// Logs returns the last n lines of stderr, oldest first.
 	Logs(id string, n int) ([]backends.LogLine, error)

@@ -123,24 +123,36 @@ func (a *API) startServer(ctx *fasthttp.RequestCtx) error {
 }
 
 func (a *API) stopServer(ctx *fasthttp.RequestCtx) error {
-	id, reason := pathParam(ctx, "id"), stopReason(ctx.PostBody())
+	id := pathParam(ctx, "id")
+	reason, dependents := stopWish(ctx.PostBody())
 	wait, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
-	if err := a.runtime.StopServer(wait, id, reason); err != nil {
+	answer := stoppedShape{Stopped: id, ID: id, Reason: reason}
+	var err error
+	if dependents {
+		answer.All, err = a.runtime.StopWithDependents(wait, id, reason)
+	} else {
+		err = a.runtime.StopServer(wait, id, reason)
+	}
+	if err != nil {
 		return named(err, id)
 	}
-	return respond(ctx, 200, stoppedShape{Stopped: id, ID: id, Reason: reason})
+	return respond(ctx, 200, answer)
 }
 
-// stopReason reads the reason out of a body that may be anything: whoever wants
-// to stop a server must not fail on the form of an optional remark.
-func stopReason(body []byte) string {
-	if o, err := decodeObject(body); err == nil {
-		if s, ok := jsonString(o.values["reason"]); ok && s != "" {
-			return cleanText(s, 200)
-		}
+// stopWish reads a body that may be anything: whoever wants to stop a server
+// must not fail on the form of an optional remark. Dependents are stopped too
+// only if the body says exactly that.
+func stopWish(body []byte) (reason string, dependents bool) {
+	reason = "user_request"
+	o, err := decodeObject(body)
+	if err != nil {
+		return reason, false
 	}
-	return "user_request"
+	if s, ok := jsonString(o.values["reason"]); ok && s != "" {
+		reason = cleanText(s, 200)
+	}
+	return reason, string(o.values["dependents"]) == "true"
 }
 
 // named gives a not-found error the id as the client sent it.

@@ -138,7 +138,9 @@ func TestCreateHandsOverTheWholeSpec(t *testing.T) {
 	r := send(t, a, request{method: "POST", path: "/api/mcp_servers", body: `{
 		"mcp_server_id": "full", "mode": "subprocess", "command": ["prog", "arg one"], "env": {"A": "1"},
 		"idle_ttl_s": 3e2, "health_check_interval_s": 30.0, "description": "d", "volumes": ["/a:/b"], "network": "bridge",
-		"read_only": false, "cwd": "/tmp", "max_consecutive_failures": 5, "max_concurrency": 7, "start_timeout_s": 9, "image": null
+		"read_only": false, "cwd": "/tmp", "max_consecutive_failures": 5, "max_concurrency": 7, "start_timeout_s": 9, "image": null,
+		"restart": "permanent", "max_restarts": 2, "period_s": 10, "strategy": "all_for_one", "depends_on": ["b", "c"],
+		"backoff": {"initial_s": 0.25, "max_s": 4, "jitter": 0}
 	}`})
 	if r.status != 201 {
 		t.Fatalf("%d %s", r.status, r.body)
@@ -147,6 +149,9 @@ func TestCreateHandsOverTheWholeSpec(t *testing.T) {
 		ID: "full", Mode: supervisor.ModeSubprocess, Command: []string{"prog", "arg one"}, Env: map[string]string{"A": "1"},
 		IdleTTL: 300 * time.Second, HealthCheckInterval: 30 * time.Second, Description: "d", Volumes: []string{"/a:/b"},
 		Network: "bridge", Dir: "/tmp", MaxFailures: 5, MaxConcurrency: 7, StartTimeout: 9 * time.Second, Provenance: supervisor.FromAPI,
+		Restart: supervisor.Permanent, MaxRestarts: 2, RestartPeriod: 10 * time.Second,
+		Backoff:  supervisor.Backoff{Initial: 250 * time.Millisecond, Max: 4 * time.Second, ResetAfter: time.Minute},
+		Strategy: supervisor.AllForOne, DependsOn: []string{"b", "c"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("spec (-want +got):\n%s", diff)

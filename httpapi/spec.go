@@ -15,6 +15,7 @@ var createFields = []string{
 	"mcp_server_id", "mode", "command", "image", "endpoint", "env", "idle_ttl_s", "health_check_interval_s",
 	"description", "volumes", "network", "read_only",
 	"cwd", "max_consecutive_failures", "max_concurrency", "start_timeout_s", "resources",
+	"restart", "max_restarts", "period_s", "backoff", "strategy", "depends_on",
 }
 
 // decodeSpec reads and validates the body of a create.
@@ -47,6 +48,7 @@ func decodeSpec(body []byte) (supervisor.ServerSpec, error) {
 	setIf(&spec.MaxConcurrency, f.integer("max_concurrency", 0, 10000))
 	setIf(&spec.StartTimeout, f.seconds("start_timeout_s", time.Second, time.Hour))
 	spec.Limits = f.limits()
+	f.supervision(&spec)
 	f.needs(spec)
 	if err := f.err(); err != nil {
 		return supervisor.ServerSpec{}, err

@@ -90,7 +90,7 @@ func detailOf(v *supervisor.View, now time.Time) detailShape {
 		ToolsStale:      v.ToolsStale,
 		Phase:           v.Phase.String(),
 		Epoch:           v.Epoch,
-		Restarts:        v.Restarts,
+		Restarts:        v.BudgetUsed(now),
 		NextRetryAt:     isoOrNull(v.NextRetryAt),
 		MemoryBytes:     v.MemoryBytes(),
 	}
@@ -214,6 +214,8 @@ type (
 		Stopped string `json:"stopped"`
 		ID      string `json:"mcp_server_id"`
 		Reason  string `json:"reason"`
+		// All is there when dependents were asked for: what was stopped, in order.
+		All []string `json:"stopped_servers,omitempty"`
 	}
 )
 

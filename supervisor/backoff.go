@@ -17,6 +17,7 @@ func (s *step) nextDelay(first int) time.Duration {
 // backOff plans the next automatic restart.
 func (s *step) backOff(delay time.Duration) {
 	s.m.Phase = PhaseBackoff
+	s.m.RetryDelay = delay
 	s.m.Recovering = true
 	s.m.NextRetryAt = s.env.Now.Add(delay)
 	s.arm(TimerRetry, delay)

@@ -56,6 +56,21 @@
 // degraded. A degraded server without a restart planned holds calls off until
 // NextRetryAt: without that, every call would pay for one more failing start.
 //
+// Dependency failures are not repeated either and count nowhere: the server
+// starts when what it depends on serves again.
+//
+// # Restart types and strategies
+//
+// As in OTP, a permanent server restarts after every end, a transient one after
+// an abnormal end, a temporary one never. OTP's strategies belong to a
+// supervisor; here the crashed server is asked, [ServerSpec.Strategy], and
+// [Graph.Reach] says whom its restart concerns besides itself: nobody
+// (one_for_one), whoever depends on it (rest_for_one), its whole group
+// (all_for_one). [GroupRestart] decides the order: all are stopped in reverse
+// start order, then started in start order. It is one restart, in the budget of
+// the server that crashed. A server that is given up takes those it reaches
+// down with it.
+//
 // # What the shell owes
 //
 // It carries the effects out in order and reports the end of every epoch once,
@@ -78,6 +93,6 @@
 //
 // Failures and the streak are forgotten when the instance was ready for
 // [Policy.StableAfter], when it ended in the wanted way, and when an operator
-// starts it. The restart window slides by itself; only an operator's start
-// empties it.
+// starts or resets it. The restart window slides by itself; only an operator's
+// start or reset empties it.
 package supervisor

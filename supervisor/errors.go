@@ -21,6 +21,7 @@ var (
 	ErrInMemory       = errors.New("state is kept in memory")
 	ErrNotBuilt       = errors.New("not built in this version")
 	ErrInternal       = errors.New("internal error")
+	ErrInUse          = errors.New("other servers depend on it")
 	ErrGroupNotFound  = errors.New("group not found")
 	ErrGroupExists    = errors.New("group exists")
 	// ErrGroupUnavailable: no member of a group could take the call.
@@ -39,6 +40,19 @@ func (e *StartFailedError) Error() string {
 
 // Is makes it ErrStartFailed.
 func (e *StartFailedError) Is(target error) bool { return target == ErrStartFailed }
+
+// DependencyError says that a server cannot start because one it depends on is
+// not up. Its chain has the other's own error.
+type DependencyError struct {
+	Server, Dependency string
+	Err                error
+}
+
+func (e *DependencyError) Error() string {
+	return fmt.Sprintf("its dependency %q is not up: %v", e.Dependency, e.Err)
+}
+
+func (e *DependencyError) Unwrap() error { return e.Err }
 
 // CannotStartError refuses a start that its server's backoff or used-up
 // restart budget forbids now. It is ErrCannotStart.

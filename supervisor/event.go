@@ -55,3 +55,13 @@ const (
 	Reloaded                   EventKind = "ConfigurationReloaded"
 	ReloadFailed               EventKind = "ConfigurationReloadFailed"
 )
+
+// The kinds of supervision beyond one server's own life.
+const (
+	// ServerReset says that an operator forgot failures, budget and give-up;
+	// its data is what there was.
+	ServerReset EventKind = "McpServerReset"
+	// SupervisionEscalated says which servers were stopped because the one of
+	// the stream was given up: strategy, reason, stopped (ids, in that order).
+	SupervisionEscalated EventKind = "SupervisionEscalated"
+)

@@ -89,7 +89,7 @@ func (c *checker) input(kind, arg byte) Input {
 	if arg >= 0xe0 {
 		epoch += uint64(arg%4) - 2
 	}
-	switch kind % 17 {
+	switch kind % 20 {
 	case 0:
 		return StartWanted{Cause: CauseCall}
 	case 1:
@@ -116,10 +116,16 @@ func (c *checker) input(kind, arg byte) Input {
 	case 10:
 		return ProbeFailed{Epoch: epoch, Reason: "timeout"}
 	case 11, 12, 13, 14:
-		return c.timer(TimerKind(kind%17-11), arg)
+		return c.timer(TimerKind(kind%20-11), arg)
 	case 15:
 		c.now = c.now.Add(jump(arg))
 		return StartWanted{Cause: CauseCall}
+	case 17:
+		return ResetWanted{}
+	case 18:
+		return StopWanted{Reason: "fuzz", Then: CauseCall}
+	case 19:
+		return StartFailed{Epoch: epoch, Class: FailDependency, Reason: "dependency"}
 	}
 	p := policyFrom([]byte{0, arg, arg >> 3, arg >> 4})
 	p.Restart = c.m.Policy.Restart
@@ -157,7 +163,11 @@ func (c *checker) step(in Input) {
 	if c.isStale(in) && (!same(old, next) || len(effects) != 0) {
 		c.t.Errorf("stale %#v changed something", in)
 	}
+	if _, reset := in.(ResetWanted); reset {
+		c.auto = nil
+	}
 	c.m = next
+	c.checkWishes(old, in)
 	c.checkTransitions(old, effects)
 	for _, e := range effects {
 		c.carryOut(old, in, e)
@@ -206,6 +216,29 @@ func same(a, b Machine) bool {
 		}
 	}
 	return restarts
+}
+
+// checkWishes: what an operator asks for is so afterwards, and what must not be
+// retried is not planned.
+func (c *checker) checkWishes(old Machine, in Input) {
+	switch in := in.(type) {
+	case ResetWanted:
+		if c.m.Failures+c.m.Streak+len(c.m.Restarts) != 0 || c.m.Phase == PhaseGaveUp || c.m.Phase == PhaseBackoff {
+			c.t.Errorf("after a reset: %s", render(c.m, c.now))
+		}
+		if c.m.Live != (old.Live || old.State != Cold && c.m.Policy.Restart == Permanent) {
+			c.t.Errorf("a reset changed the instance: %s", render(c.m, c.now))
+		}
+	case StartFailed:
+		noRetry := in.Class == FailPermanent || in.Class == FailDependency
+		if noRetry && old.Phase != PhaseStopping && old.State == Initializing && !c.m.AtRest() && !c.isStale(in) {
+			c.t.Errorf("a start that failed for %v is planned again: %s", in.Class, render(c.m, c.now))
+		}
+	case StopWanted:
+		if in.Then == 0 && c.m.StartAfter != 0 {
+			c.t.Errorf("a start follows a stop: %s", render(c.m, c.now))
+		}
+	}
 }
 
 // checkTransitions: the events tell the whole way from the old state to the
@@ -307,8 +340,8 @@ func (c *checker) event(e Event) {
 		if c.wasReady {
 			c.t.Errorf("epoch %d failed to start after it was ready", e.Epoch)
 		}
-		if e.Data["class"] == FailResource.String() && c.autoRun {
-			c.auto = c.auto[:len(c.auto)-1] // does not count
+		if class := e.Data["class"]; (class == FailResource.String() || class == FailDependency.String()) && c.autoRun {
+			c.auto = c.auto[:max(0, len(c.auto)-1)] // does not count; a reset may have come between
 		}
 		c.running = 0
 	}
@@ -346,6 +379,7 @@ func (c *checker) checkMachine() {
 		{"a retry date is for backoff, degrade", m.NextRetryAt.IsZero() || m.Phase == PhaseBackoff || m.State == Degraded},
 		{"ready has its date", m.State != Ready || !m.ReadySince.IsZero()},
 		{"the window is bounded", len(m.Restarts) <= 7}, // the largest MaxRestarts of policyFrom
+		{"a delay belongs to a backoff", m.RetryDelay == 0 || m.Phase == PhaseBackoff},
 		{"counters are not negative", m.Failures >= 0 && m.Streak >= 0 && m.ProbeMisses >= 0},
 		{"temporary servers plan nothing", m.Policy.Restart != Temporary || m.Phase != PhaseBackoff},
 	} {

@@ -26,10 +26,13 @@ type FailureClass uint8
 // not executable, bad directory, unsupported protocol) are never retried in a
 // loop: only a call or an operator tries again. Resource failures (no process
 // slot, no descriptor) are retried and do not count towards the intensity.
+// Dependency failures (a server it depends on is not up) do not count either
+// and are not retried by the server: it starts again when the other serves.
 const (
 	FailTransient FailureClass = iota + 1
 	FailPermanent
 	FailResource
+	FailDependency
 )
 
 // TimerKind names the timers of one server; at most one of each is armed.
@@ -51,8 +54,18 @@ const (
 type (
 	// StartWanted asks for a running instance.
 	StartWanted struct{ Cause Cause }
-	// StopWanted asks for no instance; Reason stands in the event.
-	StopWanted struct{ Reason string }
+	// StopWanted asks for no instance; Reason stands in the event. Then, if
+	// set, asks for a start once it is gone, for which calls go on waiting: a
+	// stop for the sake of another server's restart, which means nothing to a
+	// server without an instance.
+	StopWanted struct {
+		Reason string
+		Then   Cause
+	}
+	// ResetWanted forgets failures, budget, backoff and giving up, as an
+	// operator asks. A living instance stays. Without one the server becomes
+	// cold; a permanent one that was not cold is started.
+	ResetWanted struct{}
 	// Started says that the instance shook hands and listed its tools.
 	Started struct {
 		Epoch    uint64
@@ -100,7 +113,7 @@ type (
 	PolicyChanged struct{ Policy Policy }
 )
 
-var classNames = [...]string{"unset", "transient", "permanent", "resource"}
+var classNames = [...]string{"unset", "transient", "permanent", "resource", "dependency"}
 
 // String is the class as events spell it.
 func (c FailureClass) String() string {
@@ -122,6 +135,7 @@ func (k TimerKind) String() string {
 
 func (StartWanted) input()   {}
 func (StopWanted) input()    {}
+func (ResetWanted) input()   {}
 func (Started) input()       {}
 func (StartFailed) input()   {}
 func (Exited) input()        {}

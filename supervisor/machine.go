@@ -31,18 +31,22 @@ type Policy struct {
 // the defaults elsewhere. The spec need not have been through WithDefaults.
 func PolicyOf(spec ServerSpec) Policy {
 	spec = spec.WithDefaults()
-	return Policy{
-		Restart:        Transient,
-		MaxRestarts:    DefaultMaxRestarts,
-		Period:         DefaultRestartPeriod,
-		BackoffInitial: DefaultBackoffInitial,
-		BackoffMax:     DefaultBackoffMax,
-		Jitter:         DefaultJitter,
-		StableAfter:    DefaultStableAfter,
+	p := Policy{
+		Restart:        spec.Restart,
+		MaxRestarts:    spec.MaxRestarts,
+		Period:         spec.RestartPeriod,
+		BackoffInitial: spec.Backoff.Initial,
+		BackoffMax:     spec.Backoff.Max,
+		Jitter:         spec.Backoff.Jitter,
+		StableAfter:    spec.Backoff.ResetAfter,
 		MaxFailures:    spec.MaxFailures,
 		IdleTTL:        spec.IdleTTL,
 		ProbeInterval:  spec.HealthCheckInterval,
 	}
+	if p.Restart == Permanent {
+		p.IdleTTL = 0 // as OTP: it is kept running, used or not
+	}
+	return p
 }
 
 // Machine is the whole state of one server's supervision: a value without
@@ -59,10 +63,11 @@ type Machine struct {
 	ProbeMisses int    // consecutive failed probes of this instance
 	Streak      int    // automatic restarts planned in a row: the exponent of the next delay
 	Restarts    []time.Time
-	NextRetryAt time.Time // in backoff: when the restart is due; degraded without backoff: until when calls are refused
-	ReadySince  time.Time // of this instance; zero if it is not or was never ready
-	StopReason  string    // of the stop that is under way
-	StartAfter  Cause     // a start wanted while an instance was ending
+	RetryDelay  time.Duration // in backoff: the delay that NextRetryAt was made with
+	NextRetryAt time.Time     // in backoff: when the restart is due; degraded without backoff: until when calls are refused
+	ReadySince  time.Time     // of this instance; zero if it is not or was never ready
+	StopReason  string        // of the stop that is under way
+	StartAfter  Cause         // a start wanted while an instance was ending
 	Timers      [TimerKinds]uint64
 	TimerSeq    uint64
 }

@@ -136,6 +136,9 @@ var situations = []situation{
 	{"degraded, killing, in a streak", func(w *world) {
 		w.call().started().crash().started().probeFailed().probeFailed().probeFailed().call()
 	}},
+	{"ready, stopping for another's restart", func(w *world) {
+		w.call().started().step(StopWanted{Reason: "for another", Then: CauseCall})
+	}},
 	{"degraded, killing, operator wants it", func(w *world) {
 		w.call().started().probeFailed().probeFailed().probeFailed().operator()
 	}},
@@ -171,6 +174,10 @@ var situations = []situation{
 		w.m.Policy.Restart = Permanent
 		w.call()
 	}},
+	{"permanent: gave up", func(w *world) {
+		w.m.Policy.Restart = Permanent
+		w.gaveUp()
+	}},
 	{"permanent: ready", func(w *world) {
 		w.m.Policy.Restart = Permanent
 		w.call().started()
@@ -201,6 +208,8 @@ var stimuli = []stimulus{
 	{"call", func(*world) Input { return StartWanted{Cause: CauseCall} }},
 	{"operator", func(*world) Input { return StartWanted{Cause: CauseOperator} }},
 	{"stop", func(*world) Input { return StopWanted{Reason: "again"} }},
+	{"stop, then a start", func(*world) Input { return StopWanted{Reason: "for another", Then: CauseCall} }},
+	{"reset", func(*world) Input { return ResetWanted{} }},
 	{"started", func(w *world) Input {
 		return Started{Epoch: w.m.Epoch, Tools: 3, Duration: 20 * time.Millisecond}
 	}},
@@ -212,6 +221,9 @@ var stimuli = []stimulus{
 	}},
 	{"start failed, resource", func(w *world) Input {
 		return StartFailed{Epoch: w.m.Epoch, Class: FailResource, Reason: "no process slot"}
+	}},
+	{"start failed, dependency", func(w *world) Input {
+		return StartFailed{Epoch: w.m.Epoch, Class: FailDependency, Reason: "db is down"}
 	}},
 	{"exited, abnormal", func(w *world) Input { return Exited{Epoch: w.m.Epoch, Reason: "signal: killed"} }},
 	{"exited, resource", func(w *world) Input {

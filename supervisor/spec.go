@@ -35,8 +35,9 @@ const (
 // started again.
 type Restart string
 
-// Permanent restarts after every end, transient after an abnormal one,
-// temporary never.
+// Permanent restarts after every end, is started with the runtime and never
+// stopped for being idle; transient restarts after an abnormal end; temporary
+// never.
 const (
 	Permanent Restart = "permanent"
 	Transient Restart = "transient"
@@ -93,6 +94,14 @@ type ServerSpec struct {
 	StartTimeout        time.Duration `json:"start_timeout"`
 	Limits              Limits        `json:"limits,omitzero"`
 
+	// How the server is supervised; see supervision.go.
+	Restart       Restart         `json:"restart,omitempty"`
+	MaxRestarts   int             `json:"max_restarts,omitempty"`   // automatic restarts allowed in RestartPeriod
+	RestartPeriod time.Duration   `json:"restart_period,omitempty"` // the intensity's window
+	Backoff       Backoff         `json:"backoff,omitzero"`
+	Strategy      RestartStrategy `json:"strategy,omitempty"`
+	DependsOn     []string        `json:"depends_on,omitempty"` // ids of servers that must be ready before this one starts
+
 	// Tools are predefined tool objects (raw, with name and inputSchema),
 	// listed before the first start and replaced by the real list.
 	Tools []json.RawMessage `json:"tools,omitempty"`
@@ -114,6 +123,11 @@ func (s ServerSpec) WithDefaults() ServerSpec {
 	s.HealthCheckInterval = orDefault(s.HealthCheckInterval, DefaultHealthCheckInterval)
 	s.StartTimeout = orDefault(s.StartTimeout, DefaultStartTimeout)
 	s.MaxFailures = orDefault(s.MaxFailures, DefaultMaxFailures)
+	s.Restart = orDefault(s.Restart, Transient)
+	s.MaxRestarts = orDefault(s.MaxRestarts, DefaultMaxRestarts)
+	s.RestartPeriod = orDefault(s.RestartPeriod, DefaultRestartPeriod)
+	s.Backoff = s.Backoff.withDefaults()
+	s.Strategy = orDefault(s.Strategy, OneForOne)
 	if s.Network == "" {
 		s.Network = "none"
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -64,6 +65,11 @@ func TestWithDefaults(t *testing.T) {
 		HealthCheckInterval: 60 * time.Second,
 		StartTimeout:        30 * time.Second,
 		MaxFailures:         3,
+		Restart:             Transient,
+		MaxRestarts:         5,
+		RestartPeriod:       60 * time.Second,
+		Backoff:             Backoff{Initial: 100 * time.Millisecond, Max: 30 * time.Second, Jitter: 0.2, ResetAfter: 60 * time.Second},
+		Strategy:            OneForOne,
 		Network:             "none",
 		Provenance:          FromAPI,
 	}
@@ -73,6 +79,8 @@ func TestWithDefaults(t *testing.T) {
 	full := ServerSpec{
 		ID: "a", Mode: ModeSubprocess, Command: []string{"x"}, Network: "host", Provenance: FromConfig,
 		IdleTTL: time.Second, HealthCheckInterval: 5 * time.Second, MaxFailures: 9, StartTimeout: time.Minute,
+		Restart: Temporary, MaxRestarts: 1, RestartPeriod: time.Second, Strategy: AllForOne, DependsOn: []string{"b"},
+		Backoff: Backoff{Initial: time.Second, Max: time.Minute, ResetAfter: time.Hour},
 	}
 	if diff := cmp.Diff(full, full.WithDefaults()); diff != "" {
 		t.Errorf("a full spec changed (-want +got):\n%s", diff)
@@ -145,6 +153,27 @@ func TestValidate(t *testing.T) {
 		{"large concurrency", func(s *ServerSpec) { s.MaxConcurrency = 10001 }, "max_concurrency"},
 		{"no start timeout", func(s *ServerSpec) { s.StartTimeout = 0 }, "start_timeout_s"},
 		{"negative start timeout", func(s *ServerSpec) { s.StartTimeout = -1 }, "start_timeout_s"},
+		{"unknown restart", func(s *ServerSpec) { s.Restart = "always" }, `restart "always" is not one of`},
+		{"unknown strategy", func(s *ServerSpec) { s.Strategy = "one_for_all" }, `strategy "one_for_all" is not one of`},
+		{"negative restarts", func(s *ServerSpec) { s.MaxRestarts = -1 }, "max_restarts"},
+		{"most restarts", func(s *ServerSpec) { s.MaxRestarts = MaxMaxRestarts }, ""},
+		{"too many restarts", func(s *ServerSpec) { s.MaxRestarts = MaxMaxRestarts + 1 }, "max_restarts"},
+		{"short period", func(s *ServerSpec) { s.RestartPeriod = time.Second - 1 }, "period_s"},
+		{"long period", func(s *ServerSpec) { s.RestartPeriod = MaxRestartPeriod + 1 }, "period_s"},
+		{"short backoff", func(s *ServerSpec) { s.Backoff.Initial = MinBackoff - 1 }, "backoff.initial_s"},
+		{"cap below the first delay", func(s *ServerSpec) { s.Backoff.Max = s.Backoff.Initial - 1 }, "backoff.max_s"},
+		{"cap at the first delay", func(s *ServerSpec) { s.Backoff.Max = s.Backoff.Initial }, ""},
+		{"long backoff", func(s *ServerSpec) { s.Backoff.Max = MaxBackoff + 1 }, "backoff.max_s"},
+		{"no jitter", func(s *ServerSpec) { s.Backoff.Jitter = 0 }, ""},
+		{"all jitter", func(s *ServerSpec) { s.Backoff.Jitter = 1 }, ""},
+		{"too much jitter", func(s *ServerSpec) { s.Backoff.Jitter = 1.01 }, "backoff.jitter"},
+		{"jitter that is no number", func(s *ServerSpec) { s.Backoff.Jitter = math.NaN() }, "backoff.jitter"},
+		{"short uptime", func(s *ServerSpec) { s.Backoff.ResetAfter = time.Second - 1 }, "backoff.reset_after_s"},
+		{"two dependencies", func(s *ServerSpec) { s.DependsOn = []string{"b", "c"} }, ""},
+		{"itself as dependency", func(s *ServerSpec) { s.DependsOn = []string{"a"} }, "depends_on names the server itself"},
+		{"dependency twice", func(s *ServerSpec) { s.DependsOn = []string{"b", "c", "b"} }, `depends_on names "b" twice`},
+		{"no id as dependency", func(s *ServerSpec) { s.DependsOn = []string{"b", "c d"} }, `depends_on entry 1, "c d", is not the id`},
+		{"101 dependencies", func(s *ServerSpec) { s.DependsOn = words(101) }, "depends_on has 101 entries"},
 		{"long start timeout", func(s *ServerSpec) { s.StartTimeout = time.Hour + 1 }, "start_timeout_s"},
 	}
 	for _, tt := range tests {
@@ -225,6 +254,48 @@ func TestPolicyOf(t *testing.T) {
 	}
 }
 
+func TestPolicyOfSupervisionKeys(t *testing.T) {
+	t.Parallel()
+	got := PolicyOf(ServerSpec{
+		Restart: Permanent, MaxRestarts: 2, RestartPeriod: time.Hour,
+		Backoff: Backoff{Initial: time.Minute, ResetAfter: time.Second},
+	})
+	want := Policy{
+		Restart: Permanent, MaxRestarts: 2, Period: time.Hour,
+		// The cap follows the first delay, no jitter means none.
+		BackoffInitial: time.Minute, BackoffMax: time.Minute, StableAfter: time.Second,
+		MaxFailures: 3, ProbeInterval: time.Minute, // and no idle stop: it is permanent
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("policy (-want +got):\n%s", diff)
+	}
+}
+
+// TestStoredSpecOfAnEarlierVersion: what was written before a field was there
+// loads with the field's default.
+func TestStoredSpecOfAnEarlierVersion(t *testing.T) {
+	t.Parallel()
+	var old ServerSpec
+	body := `{"mcp_server_id":"a","mode":"subprocess","command":["x"],"read_only":true,"idle_ttl":1000000000,` +
+		`"health_check_interval":5000000000,"max_consecutive_failures":3,"start_timeout":1000000000,"provenance":"api"}`
+	if err := json.Unmarshal([]byte(body), &old); err != nil {
+		t.Fatal(err)
+	}
+	old = old.WithDefaults()
+	if err := old.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	if old.Restart != Transient || old.MaxRestarts != 5 || old.RestartPeriod != time.Minute ||
+		old.Backoff != DefaultBackoff() || old.Strategy != OneForOne || len(old.DependsOn) != 0 {
+		t.Errorf("%+v", old)
+	}
+	body2, err := json.Marshal(old)
+	var again ServerSpec
+	if err != nil || json.Unmarshal(body2, &again) != nil || cmp.Diff(old, again) != "" {
+		t.Errorf("a spec written and read again (-before +after): %v\n%s", err, cmp.Diff(old, again))
+	}
+}
+
 func TestNamesOfEnums(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -234,7 +305,7 @@ func TestNamesOfEnums(t *testing.T) {
 		{State(0), "unset"}, {Cold, "cold"}, {Initializing, "initializing"}, {Ready, "ready"},
 		{Degraded, "degraded"}, {Dead, "dead"}, {State(9), "state(9)"},
 		{PhaseNone, ""}, {PhaseStopping, "stopping"}, {PhaseBackoff, "backoff"}, {PhaseGaveUp, "gave_up"}, {Phase(9), "phase(9)"},
-		{FailTransient, "transient"}, {FailPermanent, "permanent"}, {FailResource, "resource"}, {FailureClass(9), "class(9)"},
+		{FailTransient, "transient"}, {FailPermanent, "permanent"}, {FailResource, "resource"}, {FailDependency, "dependency"}, {FailureClass(9), "class(9)"},
 		{TimerRetry, "retry"}, {TimerProbe, "probe"}, {TimerIdle, "idle"}, {TimerStable, "stable"}, {TimerKinds, "timer(4)"},
 	} {
 		if got := tt.value.String(); got != tt.want {

@@ -50,7 +50,7 @@ func (s *step) start() {
 	s.m.Live = true
 	s.m.Recovering = false
 	s.m.Phase = PhaseNone
-	s.m.NextRetryAt = time.Time{}
+	s.m.RetryDelay, s.m.NextRetryAt = 0, time.Time{}
 	s.become(Initializing)
 	s.do(StartInstance{Epoch: s.m.Epoch})
 }
@@ -79,8 +79,8 @@ func (s *step) startFailed(class FailureClass, reason string) {
 	recovering := s.m.Recovering
 	s.endEpoch()
 	s.emit(ServerStartFailed, map[string]any{"reason": reason, "class": class.String()})
-	if class == FailResource {
-		// The node was short of something: no fault of the server.
+	if class == FailResource || class == FailDependency {
+		// The node or another server was short of something: no fault of this one.
 		s.m.Restarts = uncount(s.m.Restarts, recovering)
 	} else {
 		s.m.Failures++
@@ -110,15 +110,15 @@ func (s *step) startFailed(class FailureClass, reason string) {
 const maxResourceDelay = 5 * time.Second
 
 func (s *step) retriesStart(class FailureClass, recovering bool) bool {
-	if class == FailPermanent || s.m.Policy.Restart == Temporary {
+	if class == FailPermanent || class == FailDependency || s.m.Policy.Restart == Temporary {
 		return false
 	}
 	return recovering || s.m.Policy.Restart == Permanent
 }
 
 // restAfterFailure picks the state after a failed start. Only transient
-// failures degrade: a permanent one needs an operator and a resource one says
-// nothing about the server.
+// failures degrade: a permanent one needs an operator, and those of resources
+// and dependencies say nothing about the server.
 func (s *step) restAfterFailure(class FailureClass, reason string) {
 	if class != FailTransient || s.m.Failures < s.m.Policy.MaxFailures {
 		s.become(Dead)

@@ -25,7 +25,9 @@ func (m Machine) Step(in Input, env Env) (Machine, []Effect) {
 	case StartWanted:
 		s.startWanted(in.Cause)
 	case StopWanted:
-		s.stopWanted(in.Reason)
+		s.stopWanted(in)
+	case ResetWanted:
+		s.resetWanted()
 	case Started:
 		s.started(in)
 	case StartFailed:

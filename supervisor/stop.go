@@ -14,20 +14,31 @@ const (
 
 // stopWanted handles a wish for no instance. The first stop's reason stays;
 // a later one only withdraws a start that was to follow.
-func (s *step) stopWanted(reason string) {
+func (s *step) stopWanted(in StopWanted) {
 	switch {
 	case s.m.State == Cold:
 	case s.m.Phase == PhaseStopping:
-		s.m.StartAfter = 0
-		if s.m.Recovering {
-			// The kill of an unresponsive instance was ours, the stop is not.
-			s.m.Recovering = false
-			s.m.StopReason = reason
-		}
+		s.stopAgain(in)
 	case s.m.Live:
-		s.stop(StopInstance{Epoch: s.m.Epoch, Reason: reason, Drain: s.m.State == Ready})
+		s.m.StartAfter = in.Then
+		s.stop(StopInstance{Epoch: s.m.Epoch, Reason: in.Reason, Drain: s.m.State == Ready})
+	case in.Then != 0:
+		// Without an instance there is none to restart; a planned restart stays
+		// planned and giving up stays final.
 	default:
-		s.stopped(reason)
+		s.stopped(in.Reason)
+	}
+}
+
+func (s *step) stopAgain(in StopWanted) {
+	if in.Then != 0 && !s.m.Recovering {
+		return // the stop under way does, and whether a start follows is its own matter
+	}
+	s.m.StartAfter = in.Then
+	if s.m.Recovering {
+		// The kill of an unresponsive instance was ours, the stop is not.
+		s.m.Recovering = false
+		s.m.StopReason = in.Reason
 	}
 }
 
@@ -63,7 +74,7 @@ func (s *step) endEpoch() {
 	s.m.Recovering = false
 	s.m.Phase = PhaseNone
 	s.m.ProbeMisses = 0
-	s.m.NextRetryAt = time.Time{}
+	s.m.RetryDelay, s.m.NextRetryAt = 0, time.Time{}
 	s.m.ReadySince = time.Time{}
 	s.m.StopReason = ""
 	s.m.StartAfter = 0

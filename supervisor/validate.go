@@ -42,6 +42,7 @@ func (s ServerSpec) Validate() error {
 	s.validateEnv(fault)
 	s.validateTools(fault)
 	s.validateLimits(fault)
+	s.validateSupervision(fault)
 	if s.IdleTTL < time.Second || s.IdleTTL > MaxIdleTTL {
 		fault("idle_ttl_s must be between 1 and 86400")
 	}

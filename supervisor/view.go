@@ -18,11 +18,15 @@ type View struct {
 	Epoch         uint64
 	Failures      int // consecutive
 	TotalFailures uint64
-	NextRetryAt   time.Time // zero: none planned
-	ReadySince    time.Time // zero: not ready
-	PID           int       // of the running instance, 0 if none
-	Restarts      int       // automatic restarts in the policy's window
-	LastError     string    // of the last failed start, crash or probe
+	NextRetryAt   time.Time     // zero: none planned
+	ReadySince    time.Time     // zero: not ready
+	PID           int           // of the running instance, 0 if none
+	Restarts      int           // automatic restarts in the policy's window when the view was made; BudgetUsed is of now
+	RestartTimes  []time.Time   // when automatic restarts were made, oldest first
+	Streak        int           // automatic restarts planned in a row
+	RetryDelay    time.Duration // the delay that NextRetryAt was made with
+	ActorRestarts int64         // panics of the server's actor
+	LastError     string        // of the last failed start, crash or probe
 	LastSuccessAt time.Time
 	LastFailureAt time.Time
 	Checks        []Check // last health checks, oldest first
@@ -53,6 +57,11 @@ type Counters struct {
 	Calls, Failed, Waiting atomic.Int64
 	LastUsed               atomic.Int64 // unix ns of the last call's begin or end, 0 = never
 	Memory                 atomic.Int64 // bytes of the instance's processes when last measured, 0 = not yet
+}
+
+// BudgetUsed is how many automatic restarts count at now.
+func (v *View) BudgetUsed(now time.Time) int {
+	return Machine{Policy: PolicyOf(v.Spec), Restarts: v.RestartTimes}.BudgetUsed(now)
 }
 
 // Alive tells whether the server's instance is up and answers.

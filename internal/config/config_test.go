@@ -49,6 +49,12 @@ func TestReferenceFileGivesSpecsInFileOrder(t *testing.T) {
 		{ID: "podman", Mode: supervisor.ModeDocker, Image: "ghcr.io/example/tools:1.2", Network: "host", ReadOnly: true, Limits: supervisor.Limits{Memory: 512 << 20, CPU: 1}},
 		{ID: "remote", Mode: supervisor.ModeRemote, Endpoint: "https://api.example.com/mcp", ReadOnly: true},
 		{ID: "restricted", Mode: supervisor.ModeSubprocess, Command: []string{"npx", "-y", "everything"}, ReadOnly: true},
+		{
+			ID: "supervised", Mode: supervisor.ModeSubprocess, Command: []string{"uvx", "some-server"}, ReadOnly: true,
+			Restart: supervisor.Permanent, MaxRestarts: 3, RestartPeriod: 30 * time.Second,
+			Backoff:  supervisor.Backoff{Initial: 200 * time.Millisecond, Max: 5 * time.Second, ResetAfter: 20 * time.Second},
+			Strategy: supervisor.RestForOne, DependsOn: []string{"math", "defaults"},
+		},
 		{ID: "inline", Mode: supervisor.ModeSubprocess, Command: []string{"python", "-m", "math_server"}, ReadOnly: true},
 	}
 	for i := range want {

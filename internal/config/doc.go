@@ -2,7 +2,8 @@
 // typed sections out, or every mistake of the file at once.
 //
 // The file is MCP Hangar's, with a few keys of our own (cwd, start_timeout_s,
-// restart, reload, execution.max_parallel_starts). A file passes five gates, in this
+// execution.max_parallel_starts, reload, and the keys of supervision: restart,
+// max_restarts, period_s, backoff, strategy, depends_on). A file passes five gates, in this
 // order, so that hostile input is refused before it costs anything:
 //
 //	text       size and number of separators      bounds.go

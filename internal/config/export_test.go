@@ -204,7 +204,9 @@ func TestEverySpecFieldHasItsKey(t *testing.T) {
 		if same(reflect.ValueOf(spec), reflect.ValueOf(base)) {
 			t.Fatalf("%s did not change", name)
 		}
-		text, err := encode(Default().WithSpecs([]supervisor.ServerSpec{fromAPI(spec)}).tree(literal{}))
+		other := base
+		other.ID = "y" // to depend on
+		text, err := encode(Default().WithSpecs([]supervisor.ServerSpec{fromAPI(spec), fromAPI(other)}).tree(literal{}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -226,8 +228,10 @@ func setSomething(t *testing.T, v reflect.Value, name string) {
 	switch v.Kind() {
 	case reflect.String:
 		v.SetString("remote") // a mode, too
-		if name == "Endpoint" {
-			v.SetString("https://other")
+		if special, ok := map[string]string{
+			"Endpoint": "https://other", "Restart": string(supervisor.Permanent), "Strategy": string(supervisor.AllForOne),
+		}[name]; ok {
+			v.SetString(special)
 		}
 	case reflect.Bool:
 		v.SetBool(!v.Bool())
@@ -236,7 +240,7 @@ func setSomething(t *testing.T, v reflect.Value, name string) {
 	case reflect.Int64:
 		v.SetInt(v.Int() + int64(time.Second))
 	case reflect.Float64:
-		v.SetFloat(v.Float() + 1)
+		v.SetFloat(v.Float() + 0.5)
 	case reflect.Map:
 		v.Set(reflect.ValueOf(map[string]string{"A": "b"}))
 	case reflect.Slice:

@@ -174,6 +174,8 @@ func (g *generator) server(s *Server) {
 	if s.NetworkMode != "" {
 		s.Network = s.NetworkMode
 	}
+	s.Backoff.Max = max(s.Backoff.Max, s.Backoff.Initial)
+	s.DependsOn = nil
 }
 
 // file makes a document with servers, groups and every section.
@@ -187,6 +189,11 @@ func (g *generator) file() *file {
 		s := defaultServer(fmt.Sprint("s", i))
 		g.section(reflect.ValueOf(&s).Elem(), "mcp_servers.s.")
 		g.server(&s)
+		for j := range i {
+			if g.IntN(2) == 0 {
+				s.DependsOn = append(s.DependsOn, fmt.Sprint("s", j))
+			}
+		}
 		doc.Servers.servers = append(doc.Servers.servers, s)
 		doc.Servers.specs = append(doc.Servers.specs, s.spec())
 	}

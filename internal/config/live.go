@@ -97,7 +97,11 @@ var specKeys = map[string]func(*Server, supervisor.ServerSpec){
 	"Command":    func(s *Server, spec supervisor.ServerSpec) { s.Command, s.Args = spec.Command, nil },
 	"Network":    func(s *Server, spec supervisor.ServerSpec) { s.Network, s.NetworkMode = spec.Network, "" },
 	"Limits":     (*Server).writeLimits,
-	"Tools":      func(s *Server, spec supervisor.ServerSpec) { s.Tools.Predefined = spec.Tools },
+	"Backoff": func(s *Server, spec supervisor.ServerSpec) {
+		b := &s.Backoff
+		b.Initial, b.Max, b.Jitter, b.ResetAfter = spec.Backoff.Initial, spec.Backoff.Max, spec.Backoff.Jitter, spec.Backoff.ResetAfter
+	},
+	"Tools": func(s *Server, spec supervisor.ServerSpec) { s.Tools.Predefined = spec.Tools },
 }
 
 // with is the definition s of the spec was, changed to that of is.

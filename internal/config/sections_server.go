@@ -26,6 +26,11 @@ type Server struct {
 	MaxConcurrency      int               `cfg:"max_concurrency" min:"0" max:"10000" apply:"live"`
 	StartTimeout        time.Duration     `cfg:"start_timeout_s" default:"30" min:"0" max:"3600" apply:"live"`
 	Restart             string            `cfg:"restart" default:"transient" enum:"permanent|transient|temporary" apply:"live"`
+	MaxRestarts         int               `cfg:"max_restarts" default:"5" min:"1" max:"1000" apply:"live"`
+	RestartPeriod       time.Duration     `cfg:"period_s" default:"60" min:"1" max:"86400" apply:"live"`
+	Backoff             Backoff           `cfg:"backoff" apply:"live"`
+	Strategy            string            `cfg:"strategy" default:"one_for_one" enum:"one_for_one|rest_for_one|all_for_one" apply:"live"`
+	DependsOn           []string          `cfg:"depends_on" apply:"live"`
 	Tools               Tools             `cfg:"tools" apply:"live"`
 	Reload              ServerReload      `cfg:"reload" apply:"live"`
 
@@ -54,6 +59,16 @@ type Server struct {
 type ServerReload struct {
 	keyed
 	Strategy string `cfg:"strategy" default:"replace" enum:"replace|blue_green"`
+}
+
+// Backoff is the curve of the delays between automatic restarts. Without
+// initial_s and max_s they are 0.1 and 30, or what the given one of them forces.
+type Backoff struct {
+	keyed
+	Initial    time.Duration `cfg:"initial_s" min:"0.001" max:"3600"`
+	Max        time.Duration `cfg:"max_s" min:"0.001" max:"3600"`
+	Jitter     float64       `cfg:"jitter" default:"0.2" min:"0" max:"1"`
+	ResetAfter time.Duration `cfg:"reset_after_s" default:"60" min:"1" max:"86400"`
 }
 
 // Resources bounds a server. What is not written is no limit of a subprocess,

@@ -46,6 +46,7 @@ func (m *serverMap) decodeNode(d *decoder, n *yaml.Node, p *path) bool {
 		good = good && ok
 	}
 	d.checkMembers(m, p)
+	d.checkDependencies(m, p)
 	return good
 }
 
@@ -112,11 +113,14 @@ func (d *decoder) spec(s *Server, p *path) (supervisor.ServerSpec, bool) {
 	for _, err := range split(spec.Validate()) {
 		text := specText(err)
 		key, _, _ := strings.Cut(text, " ")
+		key, _, _ = strings.Cut(key, ".")
 		switch {
 		case key == "mcp_server_id", key == "mode":
 			continue // told already
 		case strings.Contains(text, "is required") && (s.bad(key) || s.bad("mode")):
 			continue // the key is there but wrong, or its need goes with the mode
+		case key == "depends_on" && s.bad(key):
+			continue // a wrong entry is an empty one here
 		}
 		at, child := s.at, p
 		if k, ok := s.find(key); ok {
@@ -140,6 +144,11 @@ func (s *Server) spec() supervisor.ServerSpec {
 		Volumes: s.Volumes, Network: network, ReadOnly: s.ReadOnly,
 		IdleTTL: s.IdleTTL, HealthCheckInterval: s.HealthCheckInterval,
 		MaxFailures: s.MaxFailures, MaxConcurrency: s.MaxConcurrency, StartTimeout: s.StartTimeout,
+		Restart: supervisor.Restart(s.Restart), MaxRestarts: s.MaxRestarts, RestartPeriod: s.RestartPeriod,
+		Backoff: supervisor.Backoff{
+			Initial: s.Backoff.Initial, Max: s.Backoff.Max, Jitter: s.Backoff.Jitter, ResetAfter: s.Backoff.ResetAfter,
+		},
+		Strategy: supervisor.RestartStrategy(s.Strategy), DependsOn: s.DependsOn,
 		Tools: s.Tools.Predefined, Provenance: supervisor.FromConfig,
 	}.WithDefaults()
 }

@@ -34,8 +34,6 @@ func TestWhatIsSwitchedOnAndNotBuiltIsListed(t *testing.T) {
 		oneGroup("tools: {deny_list: ['*']}"):                              "mcp_servers.g.tools",
 		oneGroup("access: {prompt: {deny_list: ['*']}}"):                   "mcp_servers.g.access",
 		oneGroup("members: [{id: m, mode: remote, endpoint: 'http://h'}]"): "mcp_servers.g.members[0].mode",
-		oneServer("restart: permanent"):                                    "mcp_servers.s.restart",
-		oneServer("restart: temporary"):                                    "mcp_servers.s.restart",
 		oneServer("tools: {deny_list: ['*']}"):                             "mcp_servers.s.tools",
 		oneServer("access: {prompt: {deny_list: ['*']}}"):                  "mcp_servers.s.access",
 		oneServer("canary: {}"):                                            "mcp_servers.s.canary",
