@@ -236,7 +236,7 @@ func setSomething(t *testing.T, v reflect.Value, name string) {
 	case reflect.Int64:
 		v.SetInt(v.Int() + int64(time.Second))
 	case reflect.Float64:
-		v.SetFloat(v.Float() + 1)
+		v.SetFloat(v.Float() + 2)
 	case reflect.Map:
 		v.Set(reflect.ValueOf(map[string]string{"A": "b"}))
 	case reflect.Slice:
