@@ -26,7 +26,11 @@ func (rt *Runtime) present() (*config.Config, error) {
 	for _, v := range sys.Views() {
 		specs = append(specs, v.Spec)
 	}
-	return rt.configuration().WithSpecs(specs), nil
+	var groups []supervisor.GroupSpec
+	for _, v := range sys.GroupViews() {
+		groups = append(groups, v.Spec)
+	}
+	return rt.configuration().WithSpecs(specs).WithGroups(groups), nil
 }
 
 // ConfigDocument is the present configuration as JSON values for readers who

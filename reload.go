@@ -26,7 +26,8 @@ type ReloadOptions struct {
 	RequestedBy string
 }
 
-// ReloadResult is what a reload did. Ids are in the order of the file.
+// ReloadResult is what a reload did. Ids are in the order of the file, those
+// of groups behind those of servers.
 type ReloadResult struct {
 	Path                               string
 	Added, Removed, Updated, Unchanged []string
@@ -123,9 +124,19 @@ func (rt *Runtime) reloadFrom(ctx context.Context, sys *actors.System, opts Relo
 			rt.logger.Warn("the configuration file replaces a server of another owner", "server", v.Spec.ID, "owner", string(v.Spec.Provenance))
 		}
 	}
-	plan := config.Diff(rt.configuration().WithSpecs(owned), next)
-	result.Unchanged = plan.Unchanged
-	err = apply(ctx, sys, plan, specs, opts.Hasty, result)
+	groups := make(map[string]supervisor.GroupSpec, len(next.GroupSpecs))
+	for _, spec := range next.GroupSpecs {
+		groups[spec.ID] = spec
+	}
+	var ownedGroups []supervisor.GroupSpec
+	for _, v := range sys.GroupViews() {
+		if v.Spec.Provenance == supervisor.FromConfig {
+			ownedGroups = append(ownedGroups, v.Spec)
+		}
+	}
+	plan := config.Diff(rt.configuration().WithSpecs(owned).WithGroups(ownedGroups), next)
+	result.Unchanged = append(plan.Unchanged, plan.UnchangedGroups...)
+	err = apply(ctx, sys, plan, specs, groups, opts.Hasty, result)
 	var applied []string
 	applied, result.RestartRequired = rt.applySections(sys, plan.Sections, next)
 	rt.mu.Lock()
@@ -173,9 +184,10 @@ func (rt *Runtime) loadAgain(path string) (*config.Config, error) {
 	return next, supported(next)
 }
 
-// apply carries a plan out, one server at a time. A server that cannot be
+// apply carries a plan out, one server or group at a time: groups lose their
+// members before these go and get them after they came. One that cannot be
 // changed does not keep the others from it.
-func apply(ctx context.Context, sys *actors.System, plan config.Plan, specs map[string]supervisor.ServerSpec, hasty bool, result *ReloadResult) error {
+func apply(ctx context.Context, sys *actors.System, plan config.Plan, specs map[string]supervisor.ServerSpec, groups map[string]supervisor.GroupSpec, hasty bool, result *ReloadResult) error {
 	var faults []error
 	step := func(verb, id string, done *[]string, change func(context.Context) error) {
 		if ctx.Err() != nil {
@@ -184,7 +196,7 @@ func apply(ctx context.Context, sys *actors.System, plan config.Plan, specs map[
 		ctx, cancel := context.WithTimeout(ctx, reloadStep)
 		defer cancel()
 		if err := change(ctx); err != nil {
-			faults = append(faults, fmt.Errorf("cannot %s server %q: %w", verb, id, err))
+			faults = append(faults, fmt.Errorf("cannot %s %q: %w", verb, id, err))
 			return
 		}
 		*done = append(*done, id)
@@ -193,8 +205,16 @@ func apply(ctx context.Context, sys *actors.System, plan config.Plan, specs map[
 	if hasty {
 		replace = actors.KillInstance
 	}
+	for _, id := range plan.RemovedGroups {
+		step("remove group", id, &result.Removed, func(ctx context.Context) error {
+			if err := sys.RemoveGroup(ctx, id); !errors.Is(err, supervisor.ErrGroupNotFound) {
+				return err
+			}
+			return nil
+		})
+	}
 	for _, id := range plan.Removed {
-		step("remove", id, &result.Removed, func(ctx context.Context) error {
+		step("remove server", id, &result.Removed, func(ctx context.Context) error {
 			if err := sys.Remove(ctx, id, replace); !errors.Is(err, supervisor.ErrServerNotFound) {
 				return err
 			}
@@ -206,13 +226,17 @@ func apply(ctx context.Context, sys *actors.System, plan config.Plan, specs map[
 		if change.Restart {
 			how = replace
 		}
-		step("change", change.ID, &result.Updated, func(ctx context.Context) error { return sys.Put(ctx, specs[change.ID], how) })
+		step("change server", change.ID, &result.Updated, func(ctx context.Context) error { return sys.Put(ctx, specs[change.ID], how) })
 	}
 	for _, id := range plan.Added {
-		step("add", id, &result.Added, func(ctx context.Context) error { return sys.Put(ctx, specs[id], replace) })
+		step("add server", id, &result.Added, func(ctx context.Context) error { return sys.Put(ctx, specs[id], replace) })
 	}
-	// Groups of the file are applied here, from plan.AddedGroups,
-	// ChangedGroups and RemovedGroups; until then config refuses them.
+	for _, id := range plan.ChangedGroups {
+		step("change group", id, &result.Updated, func(ctx context.Context) error { return sys.PutGroup(ctx, groups[id]) })
+	}
+	for _, id := range plan.AddedGroups {
+		step("add group", id, &result.Added, func(ctx context.Context) error { return sys.PutGroup(ctx, groups[id]) })
+	}
 	if err := ctx.Err(); err != nil {
 		faults = append(faults, fmt.Errorf("the reload was given up half way, reload again: %w", err))
 	}

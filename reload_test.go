@@ -391,3 +391,47 @@ func TestReloadsAreOneAfterTheOtherAndEndWithTheRuntime(t *testing.T) {
 		t.Errorf("after Close: %v", err)
 	}
 }
+
+// TestReloadChangesGroupsInPlace: groups follow the file, those of the API
+// stay, and a change of a group costs no member its process.
+func TestReloadChangesGroupsInPlace(t *testing.T) {
+	group := func(id string, members ...string) string {
+		return fmt.Sprintf("  %s: {mode: group, min_healthy: %d, members: [%s]}\n", id, len(members), strings.Join(members, ", "))
+	}
+	inside := strings.ReplaceAll(strings.TrimSpace(strings.SplitN(stubYAML("x"), "mode: subprocess\n", 2)[1]), "\n    ", ", ")
+	path := writeConfig(t, quiet+stubYAML("a", "b")+group("g", "{id: a}", "{id: inside, "+inside+"}")+group("gone", "{id: b}"))
+	rt := open(t, hangar.Options{ConfigFile: path})
+	if err := rt.Groups().Create(t.Context(), hangar.GroupSpec{ID: "made"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"a", "b", "inside", "g"} {
+		echo(t, rt, id)
+	}
+	pid := pidOf(t, rt, "a")
+	rewrite(t, path, quiet+stubYAML("a", "b")+group("g", "{id: a}", "{id: b}")+group("new", "{id: b}"))
+	result, err := rt.Reload(t.Context(), hangar.ReloadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(result.Added, result.Removed, result.Updated, result.Unchanged); got != "[new] [gone inside] [g] [a b]" {
+		t.Errorf("got %s", got)
+	}
+	var groups []string
+	for _, g := range rt.Groups().List() {
+		members := []string{}
+		for _, m := range g.Spec.Members {
+			members = append(members, m.ID)
+		}
+		groups = append(groups, fmt.Sprint(g.Spec.ID, members))
+	}
+	if got := fmt.Sprint(groups); got != "[g[a b] made[] new[b]]" || ids(rt) != "a b" || pidOf(t, rt, "a") != pid {
+		t.Errorf("groups %s, servers %s", got, ids(rt))
+	}
+	if again, err := rt.Reload(t.Context(), hangar.ReloadOptions{}); err != nil || fmt.Sprint(again.Added, again.Removed, again.Updated, again.Unchanged) != "[] [] [] [a b g new]" {
+		t.Errorf("again: %+v, %v", again, err)
+	}
+	if text, _, err := rt.ExportConfig(); err != nil || !strings.Contains(text, "\n  made:\n    auto_start: false\n    mode: group\n") {
+		t.Errorf("%v\n%s", err, text)
+	}
+	echo(t, rt, "new")
+}

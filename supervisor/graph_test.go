@@ -99,7 +99,7 @@ func TestGraphFaults(t *testing.T) {
 		"a a":                "depends_on goes in a circle: a -> a",
 		"x a; a b; b c; c a": "depends_on goes in a circle: a -> b -> c -> a",
 		"a nobody":           `"a" depends on "nobody", which is no server`,
-		"a x,y":              "\"a\" depends on \"x\", which is no server\ninvalid server spec: \"a\" depends on \"y\", which is no server",
+		"a x,y":              "\"a\" depends on \"x\", which is no server\ninvalid spec: \"a\" depends on \"y\", which is no server",
 	} {
 		g, err := NewGraph(fleetOf(text))
 		if !errors.Is(err, ErrInvalidSpec) || !strings.Contains(err.Error(), want) {

@@ -240,7 +240,10 @@ func setSomething(t *testing.T, v reflect.Value, name string) {
 	case reflect.Int64:
 		v.SetInt(v.Int() + int64(time.Second))
 	case reflect.Float64:
-		v.SetFloat(v.Float() + 0.5)
+		v.SetFloat(v.Float() + 2)
+		if name == "Backoff" {
+			v.SetFloat(0.5) // its jitter, at most 1
+		}
 	case reflect.Map:
 		v.Set(reflect.ValueOf(map[string]string{"A": "b"}))
 	case reflect.Slice:

@@ -205,8 +205,16 @@ func (g *generator) file() *file {
 		for j := range group.Members {
 			m := &group.Members[j]
 			m.Name = fmt.Sprint("member-", i, "-", j)
-			m.ID = m.Name
+			m.ID, m.within = m.Name, mcpServers.child(group.ID).child("members").item(j)
 			g.server(&m.Server)
+			m.keys = append(m.keys, keyAt{name: "mode", good: true})
+			doc.Servers.servers = append(doc.Servers.servers, m.Server)
+			doc.Servers.specs = append(doc.Servers.specs, m.spec())
+		}
+		group.Canary, group.Pins = GroupCanary{}, nil
+		if len(group.Members) > 0 {
+			group.Canary = GroupCanary{Member: group.Members[0].Name, Percent: g.IntN(101)}
+			group.Pins = map[string]string{g.text(): group.Members[0].Name}
 		}
 		doc.Servers.groups = append(doc.Servers.groups, group)
 	}

@@ -19,6 +19,11 @@ func same(a, b reflect.Value) bool {
 		return sameJSON(a.Bytes(), b.Bytes())
 	}
 	switch a.Kind() {
+	case reflect.Pointer:
+		if a.IsNil() || b.IsNil() {
+			return a.IsNil() == b.IsNil()
+		}
+		return same(a.Elem(), b.Elem())
 	case reflect.Slice:
 		if a.Len() != b.Len() {
 			return false

@@ -13,12 +13,15 @@ import (
 // encodeNode writes servers and groups into one map, as the file has them.
 func (m *serverMap) encodeNode(w *writer, p *path, _ shade) *yaml.Node {
 	out := new(mapping)
+	inlined := m.inlined()
 	byID := make(map[string]any, len(m.servers)+len(m.groups))
 	for i := range m.servers {
-		byID[m.servers[i].ID] = &m.servers[i]
+		if s := &m.servers[i]; inlined[s.ID] != s {
+			byID[s.ID] = s
+		}
 	}
 	for i := range m.groups {
-		byID[m.groups[i].ID] = &m.groups[i]
+		byID[m.groups[i].ID] = m.groups[i].withServers(inlined)
 	}
 	for _, id := range slices.Sorted(maps.Keys(byID)) {
 		switch of := byID[id].(type) {

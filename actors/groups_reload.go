@@ -1,0 +1,26 @@
+package actors
+
+import (
+	"context"
+
+	"github.com/aabb9013/hangar/supervisor"
+)
+
+// PutGroup makes a group be what the configuration file says: new, or changed
+// in place. Its members are servers that exist. It is durable and acts on the
+// next call when nil is returned.
+func (s *System) PutGroup(ctx context.Context, spec supervisor.GroupSpec) error {
+	if s.fleet.Load().groups[spec.ID] == nil {
+		return s.CreateGroup(ctx, spec)
+	}
+	return s.changeGroup(ctx, spec.ID, func(supervisor.GroupSpec) (supervisor.GroupSpec, []supervisor.Event, error) {
+		return spec, []supervisor.Event{groupEvent(supervisor.GroupUpdated, spec.ID, map[string]any{"source": spec.Provenance})}, nil
+	})
+}
+
+// RemoveGroup forgets a group and leaves its members alone: those that the
+// file defined inside of it are servers of the file.
+func (s *System) RemoveGroup(ctx context.Context, id string) error {
+	reply := make(chan error, 1)
+	return s.ask(ctx, s.registry, deleteGroup{id, reply}, reply, nil)
+}
