@@ -32,7 +32,7 @@ func awaitDossier(t *testing.T, sys *System, id string, is func(supervisor.Dossi
 	return supervisor.Dossier{}
 }
 
-// A child that was stopped neither exits nor answers: only its silence tells.
+// R13: a child that was stopped neither exits nor answers: only its silence tells.
 func TestStoppedChildIsReplaced(t *testing.T) {
 	s := stubSpec("a")
 	s.HealthCheckInterval, s.MaxFailures = time.Second, 2

@@ -101,7 +101,7 @@ func (h *hangar) reaper() process {
 	return p
 }
 
-// TestKilledProgramLeavesNothing: not even daemons of its servers.
+// TestKilledProgramLeavesNothing (R10): not even daemons of its servers.
 func TestKilledProgramLeavesNothing(t *testing.T) {
 	fleet := daemonised(50)
 	h := start(t, fleet)
@@ -131,7 +131,7 @@ func TestStoppedProgramLeavesNothing(t *testing.T) {
 	noneLeft(t, all, 0)
 }
 
-// TestKilledReaperIsReplaced: its servers end with it and start again, at no
+// TestKilledReaperIsReplaced (R11): its servers end with it and start again, at no
 // cost of their restart budget.
 func TestKilledReaperIsReplaced(t *testing.T) {
 	fleet := daemonised(20)
@@ -167,7 +167,7 @@ func TestKilledReaperIsReplaced(t *testing.T) {
 	}
 }
 
-// TestNextStartSweeps: the program and its reaper die at the same moment, and
+// TestNextStartSweeps (R10, R11): the program and its reaper die at the same moment, and
 // the kernel alone knows of the daemons. A program on other data is not touched.
 func TestNextStartSweeps(t *testing.T) {
 	fleet := daemonised(10)

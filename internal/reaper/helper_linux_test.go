@@ -105,17 +105,6 @@ func (r *running) readPID() procs.Info {
 	return info
 }
 
-// rest reads what the script prints until its end.
-func (r *running) rest() string {
-	r.t.Helper()
-	r.pipe.SetReadDeadline(time.Now().Add(patience))
-	text, err := io.ReadAll(r.out)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return string(text)
-}
-
 func (r *running) await() Exit {
 	r.t.Helper()
 	ended := make(chan Exit, 1)

@@ -21,6 +21,7 @@ var daemons = map[string]string{
 	"below a daemon, no variables": `trap "" TERM; (setsid env -i sh -c 'setsid sh -c "echo \$\$; exec sleep 600" & wait' &); read x`,
 }
 
+// TestWhatAnInstanceLeftEndsWithIt is C09.
 func TestWhatAnInstanceLeftEndsWithIt(t *testing.T) {
 	need(t, "setsid", "env", "sleep")
 	c := openClient(t, Options{})
@@ -109,6 +110,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 	}
 }
 
+// TestOrphanedZombiesAreReaped is C10.
 func TestOrphanedZombiesAreReaped(t *testing.T) {
 	c := openClient(t, Options{})
 	r := startShell(t, c, `i=0; while [ $i -lt 1000 ]; do (true & true & true &); i=$((i+3)); done; echo done; read x`)
