@@ -2,7 +2,6 @@ package reaper
 
 import (
 	"bufio"
-	"io"
 	"os"
 	"os/exec"
 	"strconv"
