@@ -213,6 +213,7 @@ func (r *registry) load(m loadServers) {
 			r.sys.tell(r.sys.servers, spawnServer{c, func(err error) {
 				if left--; left == 0 {
 					r.publish(m.cells) // once: a snapshot for each would be quadratic
+					r.tellBroken(m.cells)
 					r.goOn(m.cells)
 					r.keepRunning(m.cells...)
 				}

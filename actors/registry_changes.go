@@ -115,7 +115,7 @@ func (r *registry) delete(m deleteServer) {
 		answer(m.reply, notFound(m.id))
 		return
 	}
-	if err := r.checkUnused(m.id); err != nil {
+	if err := r.checkUnused(m); err != nil {
 		answer(m.reply, err)
 		return
 	}

@@ -26,9 +26,10 @@ func (e changingEdges) forget(id string) {
 }
 
 // checkDependencies refuses a new server that depends on one that is not
-// there, or on itself in the end.
+// there, or on itself in the end. Those of the file come and go one by one, and
+// the file was checked as a whole.
 func (r *registry) checkDependencies(spec supervisor.ServerSpec) error {
-	if len(spec.DependsOn) == 0 {
+	if len(spec.DependsOn) == 0 || spec.Provenance == supervisor.FromConfig {
 		return nil
 	}
 	known := r.sys.fleet.Load()
@@ -49,8 +50,14 @@ func (r *registry) checkDependencies(spec supervisor.ServerSpec) error {
 	return nil
 }
 
-// checkUnused refuses to delete what others depend on.
-func (r *registry) checkUnused(id string) error {
+// checkUnused refuses to delete what others depend on. What the file does not
+// have any more goes all the same, as it would at the next start: servers of
+// the API that depend on it say so when they are to start.
+func (r *registry) checkUnused(m deleteServer) error {
+	if m.source == supervisor.FromConfig {
+		return nil
+	}
+	id := m.id
 	users := slices.Clone(r.sys.fleet.Load().graph.Dependents(id))
 	for _, spec := range r.edges.making {
 		if slices.Contains(spec.DependsOn, id) {
@@ -64,18 +71,22 @@ func (r *registry) checkUnused(id string) error {
 	return fmt.Errorf("%w: server %q is in depends_on of %s; delete those first", supervisor.ErrInUse, id, strings.Join(users, ", "))
 }
 
-// graphOf makes the graph of the fleet. What is wrong with it came out of the
-// store, for instance when the file lost a server that others depend on: it is
-// told, and the servers concerned say so when they are to start.
+// graphOf makes the graph of the fleet. What is wrong with it, for instance when
+// the file lost a server that others depend on, the servers concerned say when
+// they are to start; while a reload is under way it may pass.
 func (r *registry) graphOf(order []*cell) *supervisor.Graph {
 	if !slices.ContainsFunc(order, func(c *cell) bool { return len(c.durable.DependsOn) > 0 }) {
 		return nil
 	}
-	graph, err := supervisor.NewGraph(specsOf(order))
-	if err != nil {
+	graph, _ := supervisor.NewGraph(specsOf(order))
+	return graph
+}
+
+// tellBroken says at the start what the graph leaves out.
+func (r *registry) tellBroken(order []*cell) {
+	if _, err := supervisor.NewGraph(specsOf(order)); err != nil {
 		r.sys.logger.Error("dependencies are broken", "err", err)
 	}
-	return graph
 }
 
 func specsOf(order []*cell) []supervisor.ServerSpec {

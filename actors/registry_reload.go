@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"slices"
 
 	"github.com/aabb9013/hangar/persistence"
 	"github.com/aabb9013/hangar/supervisor"
@@ -38,8 +39,13 @@ func (r *registry) put(m putServer) {
 	r.busy[id] = true
 	r.commit(batch, func(err error) {
 		if err == nil {
+			linked := !slices.Equal(c.durable.DependsOn, m.spec.DependsOn)
 			c.durable = m.spec
+			if linked {
+				r.publish(slices.Clone(r.sys.fleet.Load().order)) // with the new graph, before the server asks for it
+			}
 			r.sys.tell(c.pid, changeSpec(m))
+			r.keepRunning(c)
 		} else {
 			answer(m.reply, err)
 		}
