@@ -14,7 +14,7 @@ DATA ?= data
 FUZZTIME ?= 30s
 BENCH ?= .
 SOAK ?= 10m
-UNIT_TIMEOUT ?= 3m
+UNIT_TIMEOUT ?= 10m
 E2E_TIMEOUT ?= 15m
 
 # The node that .ci/run may have had to bring.
