@@ -31,11 +31,20 @@ func newEngine(logger *slog.Logger, failed func(id string, reason any, gaveUp bo
 		actor.WithDeadLetterThrottleCount(0),
 		actor.WithDeadLetterThrottleInterval(time.Millisecond), // a goroutine waits for its end
 	)
+	// The library's registry is 1,024 maps of 32 shards each, which take 3 MiB
+	// while they are empty. A node has not that many cores to keep apart.
+	buckets := system.ProcessRegistry.LocalPIDs.LocalPIDs
+	for i := range buckets {
+		buckets[i] = buckets[i%registryBuckets]
+	}
 	return &engine{
 		system: system, root: system.Root, logger: logger,
 		top: &topStrategy{failed}, child: &childStrategy{failed},
 	}
 }
+
+// registryBuckets is how many maps the actors' names are spread over.
+const registryBuckets = 4
 
 // behaviour is an actor's code over state that outlives its restarts. Both
 // methods run in the actor's goroutine.

@@ -23,8 +23,12 @@ Anonymous:             0 kB
 Anonymous:             0 kB
 7000-8000 rw-p 00000000 00:00 0
 Anonymous:             0 kB
+8000-9000 rw-s 00000000 08:01 44   /data/calls.journal
+Anonymous:             0 kB
+9000-a000 rw-s 00000000 00:01 45   anon_inode:[perf]
+Anonymous:             0 kB
 `
-	want := []mapping{{0x1000, 0x2000}, {0x2000, 0x4000}}
+	want := []mapping{{0x1000, 0x2000}, {0x2000, 0x4000}, {0x8000, 0x9000}}
 	if got := cleanMappings(strings.NewReader(smaps), "/bin/hangar"); !slices.Equal(got, want) {
 		t.Errorf("%x, want %x", got, want)
 	}

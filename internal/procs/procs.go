@@ -1,7 +1,7 @@
 // Package procs reads what the kernel tells of processes: one of them, the
 // children of one, a whole tree. It reads a few lines of /proc by hand, keeps
 // nothing, and never reads a command line, which may hold secrets. Outside of
-// Linux it finds nothing. DropProgramPages keeps a process small that started
+// Linux it finds nothing. DropFilePages keeps a process small that started
 // from a large program.
 package procs
 

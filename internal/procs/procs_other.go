@@ -16,5 +16,5 @@ func Uptime() time.Duration { return 0 }
 // BootID is unknown here.
 func BootID() string { return "" }
 
-// DropProgramPages does nothing here.
-func DropProgramPages() {}
+// DropFilePages does nothing here.
+func DropFilePages() {}

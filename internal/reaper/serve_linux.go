@@ -111,7 +111,7 @@ func serve(owner string) int {
 
 func giveBack() {
 	debug.FreeOSMemory()
-	procs.DropProgramPages()
+	procs.DropFilePages()
 }
 
 // start makes a child. Nobody may reap it before it is known, so the lock is
