@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -95,8 +96,8 @@ func serve(owner string) int {
 		if err != nil {
 			break // the runtime is gone, or nothing it says can be understood any more
 		}
-		if r.Start != nil {
-			s.start(r.ID, r.Start, files)
+		if r.Signal == 0 {
+			s.start(r.ID, &r.Start, files)
 		} else {
 			s.signal(r.ID, syscall.Signal(r.Signal))
 		}
@@ -126,8 +127,8 @@ func (s *server) start(id uint64, l *launch, files []*os.File) {
 		return
 	}
 	s.owner.mark(id).wear() // without a mark the environment has to do
-	process, err := s.starter.Start(l.Into, string(l.Path), splitNUL(l.Argv), &os.ProcAttr{
-		Dir: string(l.Dir), Env: splitNUL(l.Env), Files: files,
+	process, err := s.starter.Start(l.Into, l.Path, l.Argv, &os.ProcAttr{
+		Dir: l.Dir, Env: l.Env, Files: files,
 		Sys: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL},
 	})
 	if err != nil {
@@ -137,7 +138,7 @@ func (s *server) start(id uint64, l *launch, files []*os.File) {
 	pid := process.Pid
 	process.Release() // bury reaps it
 	answer.PID = pid
-	c := &child{id, pid, string(l.Name)}
+	c := &child{id, pid, strings.Clone(l.Name)} // without the rest of the message
 	s.children[pid], s.living[id] = c, c
 	wake(s.born)
 }
@@ -191,7 +192,7 @@ func (s *server) end() {
 // tell writes to the runtime. When that is gone there is nobody to tell, and
 // the reader sees it too.
 func (s *server) tell(n notice) {
-	message, err := frame(n)
+	message, err := frame(&n)
 	for err == nil && len(message) > 0 {
 		var sent int
 		if sent, err = unix.SendmsgN(lifelineFD, message, nil, nil, unix.MSG_NOSIGNAL); err == unix.EINTR {
