@@ -40,6 +40,7 @@ func (s *server) wait() {
 func (s *server) bury() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.tell() // starts do not wait for a burial
 	var ends []notice
 	for range maxDead {
 		pid, err := deadChild(unix.WNOHANG)
@@ -66,9 +67,7 @@ func (s *server) bury() {
 	for deadline := time.Now().Add(leftoverGrace); s.killLeftovers() > 0 && time.Now().Before(deadline); {
 		time.Sleep(leftoverPause)
 	}
-	for _, n := range ends {
-		s.tell(n)
-	}
+	s.tell(ends...)
 	wake(s.died)
 }
 

@@ -148,7 +148,7 @@ func socketPair() (ours, theirs *os.File, err error) {
 func (c *conn) start(lastID *atomic.Uint64, cmd Command) (*Child, error) {
 	answer := make(chan outcome, 1)
 	id := c.reserve(lastID, answer)
-	message, err := frame(&request{ID: id, Start: launch{
+	message, err := frame(make([]byte, 0, frameHint), &request{ID: id, Start: launch{
 		Path: cmd.Path, Dir: cmd.Dir, Name: cmd.Name, Argv: cmd.Argv, Env: cmd.Env, Into: cmd.Into,
 	}})
 	if err != nil {
@@ -187,7 +187,7 @@ func (c *conn) reserve(lastID *atomic.Uint64, answer chan outcome) uint64 {
 }
 
 func (c *conn) signal(id uint64, sig syscall.Signal) {
-	message, err := frame(&request{ID: id, Signal: int(sig)})
+	message, err := frame(nil, &request{ID: id, Signal: int(sig)})
 	if err != nil || sig == 0 || !c.expect() { // 0 would be read as a start; it does nothing anyhow
 		return
 	}

@@ -15,7 +15,7 @@ import (
 // its arguments and environment, of which Linux takes 6 MiB at most.
 const maxFrame = 16 << 20
 
-// frameHint is the size of most starts.
+// frameHint is room for most starts.
 const frameHint = 4 << 10
 
 // headerSize is the length of the length before each message.
@@ -81,15 +81,16 @@ const (
 	exited                          // the instance ended and nothing of it is left
 )
 
-// frame returns a message as it is sent.
-func frame(m message) ([]byte, error) {
-	framed := m.encode(make([]byte, headerSize, frameHint))
-	size := len(framed) - headerSize
+// frame appends a message as it is sent.
+func frame(b []byte, m message) ([]byte, error) {
+	begin := len(b)
+	b = m.encode(append(b, make([]byte, headerSize)...))
+	size := len(b) - begin - headerSize
 	if size > maxFrame {
-		return nil, fmt.Errorf("a message of %d bytes, at most %d are sent", size, maxFrame)
+		return b[:begin], fmt.Errorf("a message of %d bytes, at most %d are sent", size, maxFrame)
 	}
-	binary.LittleEndian.PutUint32(framed, uint32(size))
-	return framed, nil
+	binary.LittleEndian.PutUint32(b[begin:], uint32(size))
+	return b, nil
 }
 
 // readBody reads the message behind a header.

@@ -26,7 +26,7 @@ func TestMessagesSurviveTheWire(t *testing.T) {
 
 func survives(t *testing.T, sent, got message) {
 	t.Helper()
-	framed, err := frame(sent)
+	framed, err := frame(nil, sent)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func survives(t *testing.T, sent, got message) {
 }
 
 func FuzzReadMessage(f *testing.F) {
-	hi, err := frame(&request{ID: 1, Start: launch{Path: "/p", Argv: []string{"p", ""}}})
+	hi, err := frame(nil, &request{ID: 1, Start: launch{Path: "/p", Argv: []string{"p", ""}}})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func FuzzReadMessage(f *testing.F) {
 		if readMessage(bytes.NewReader(data), &r) != nil {
 			return
 		}
-		again, err := frame(&r)
+		again, err := frame(nil, &r)
 		if err != nil || readMessage(bytes.NewReader(again), &same) != nil || !reflect.DeepEqual(same, r) {
 			t.Errorf("%q was read as %+v and back as %+v, %v", data, r, same, err)
 		}
