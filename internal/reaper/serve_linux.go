@@ -61,6 +61,7 @@ type server struct {
 	living   map[uint64]*child // the same, by id
 	adopted  *procs.ChildList  // nil where the kernel has no such list
 	held     []notice          // not yet told
+	ending   bool              // everything is being killed
 }
 
 // child is one instance.
@@ -167,8 +168,12 @@ func (s *server) signal(id uint64, sig syscall.Signal) {
 // what was started while the one before was under way.
 func (s *server) end() {
 	s.mu.Lock()
-	s.tell()
+	s.ending = true
 	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock() // for good: what follows is the exit
+		s.tell()
+	}()
 	self := os.Getpid()
 	for deadline := time.Now().Add(endWithin); time.Now().Before(deadline); {
 		s.mu.Lock()
@@ -190,7 +195,6 @@ func (s *server) end() {
 			}
 		}
 		if left == 0 {
-			s.mu.Lock() // until the last ends were told
 			return
 		}
 		select {
