@@ -116,7 +116,8 @@ func (o *orphans) round(ctx context.Context) (r orphaned, err error) {
 	}
 	for deadline := time.Now().Add(orphanGrace); ; pause(ctx, lookAgain) {
 		now := time.Now()
-		r.left, r.gone = len(left()), now.Sub(at)
+		r.left = len(left())
+		r.gone = time.Since(at) // a look takes its time, and who is seen last may have lived as long
 		if r.left == 0 || now.After(deadline) || ctx.Err() != nil {
 			break
 		}

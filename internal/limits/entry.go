@@ -15,11 +15,11 @@ import (
 // Entry says how to start a process inside of its limits. It is plain data, so
 // that another process can be asked to do it.
 type Entry struct {
-	Dir   string    `json:"dir,omitempty"`   // v2: the group to be made in
-	Tasks []string  `json:"tasks,omitempty"` // v1: where the starting thread goes first
-	Home  []string  `json:"home,omitempty"`  // v1: and where it goes back to
-	After []Setting `json:"after,omitempty"` // v1: limits that would hold the starting thread too
-	Data  uint64    `json:"data,omitempty"`  // without cgroups: RLIMIT_DATA
+	Dir   string    // v2: the group to be made in
+	Tasks []string  // v1: where the starting thread goes first
+	Home  []string  // v1: and where it goes back to
+	After []Setting // v1: limits that would hold the starting thread too
+	Data  uint64    // without cgroups: RLIMIT_DATA
 }
 
 // Setting is the text that a control file takes.

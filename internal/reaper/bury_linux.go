@@ -40,6 +40,9 @@ func (s *server) wait() {
 func (s *server) bury() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.ending {
+		s.tell() // starts do not wait for a burial
+	}
 	var ends []notice
 	for range maxDead {
 		pid, err := deadChild(unix.WNOHANG)
@@ -63,12 +66,15 @@ func (s *server) bury() {
 		delete(s.living, c.id)
 		ends = append(ends, notice{Kind: exited, ID: c.id, PID: pid, Status: uint32(status)})
 	}
+	if s.ending { // which leaves nothing, and then tells
+		s.held = append(s.held, ends...)
+		wake(s.died)
+		return
+	}
 	for deadline := time.Now().Add(leftoverGrace); s.killLeftovers() > 0 && time.Now().Before(deadline); {
 		time.Sleep(leftoverPause)
 	}
-	for _, n := range ends {
-		s.tell(n)
-	}
+	s.tell(ends...)
 	wake(s.died)
 }
 

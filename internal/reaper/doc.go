@@ -18,7 +18,7 @@
 // any number of forks, in any session and with any environment, and is killed
 // when the instance has ended.
 //
-// Reading order: wire.go (what the two say to each other), mark_linux.go, the
+// Reading order: wire.go and codec.go (what the two say to each other), mark_linux.go, the
 // reaper (serve_linux.go, bury_linux.go), the runtime's half (client_linux.go,
 // conn_linux.go), sweep_linux.go.
 package reaper

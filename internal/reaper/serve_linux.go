@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -26,6 +27,9 @@ const (
 	endWithin = 10 * time.Second
 	// idlePause is how long nothing was asked before memory is given back.
 	idlePause = time.Second
+	// maxHeld is how many starts are answered together while more are asked for:
+	// each answer alone wakes the runtime, which takes a storm's CPU.
+	maxHeld = 4
 	// comm is the reaper's name for ps, so that who kills the runtime by name
 	// spares it.
 	comm = "hangar-reaper"
@@ -56,6 +60,8 @@ type server struct {
 	children map[int]*child    // by pid; not yet reaped
 	living   map[uint64]*child // the same, by id
 	adopted  *procs.ChildList  // nil where the kernel has no such list
+	held     []notice          // not yet told
+	ending   bool              // everything is being killed
 }
 
 // child is one instance.
@@ -91,12 +97,12 @@ func serve(owner string) int {
 	idle := time.AfterFunc(idlePause, giveBack)
 	for {
 		var r request
-		files, err := receive(&r)
+		files, err := s.receive(&r)
 		if err != nil {
 			break // the runtime is gone, or nothing it says can be understood any more
 		}
-		if r.Start != nil {
-			s.start(r.ID, r.Start, files)
+		if r.Signal == 0 {
+			s.start(r.ID, &r.Start, files)
 		} else {
 			s.signal(r.ID, syscall.Signal(r.Signal))
 		}
@@ -120,14 +126,18 @@ func (s *server) start(id uint64, l *launch, files []*os.File) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	answer := notice{Kind: started, ID: id}
-	defer func() { s.tell(answer) }()
+	defer func() {
+		if s.held = append(s.held, answer); len(s.held) >= maxHeld {
+			s.tell()
+		}
+	}()
 	if len(files) != 3 {
 		answer.Errno, answer.Text = int(syscall.EMFILE), "the reaper has no descriptors left"
 		return
 	}
 	s.owner.mark(id).wear() // without a mark the environment has to do
-	process, err := s.starter.Start(l.Into, string(l.Path), splitNUL(l.Argv), &os.ProcAttr{
-		Dir: string(l.Dir), Env: splitNUL(l.Env), Files: files,
+	process, err := s.starter.Start(l.Into, l.Path, l.Argv, &os.ProcAttr{
+		Dir: l.Dir, Env: l.Env, Files: files,
 		Sys: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL},
 	})
 	if err != nil {
@@ -137,7 +147,7 @@ func (s *server) start(id uint64, l *launch, files []*os.File) {
 	pid := process.Pid
 	process.Release() // bury reaps it
 	answer.PID = pid
-	c := &child{id, pid, string(l.Name)}
+	c := &child{id, pid, strings.Clone(l.Name)} // without the rest of the message
 	s.children[pid], s.living[id] = c, c
 	wake(s.born)
 }
@@ -157,6 +167,13 @@ func (s *server) signal(id uint64, sig syscall.Signal) {
 // no more children, and those it had become ours, so that each look finds only
 // what was started while the one before was under way.
 func (s *server) end() {
+	s.mu.Lock()
+	s.ending = true
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock() // for good: what follows is the exit
+		s.tell()
+	}()
 	self := os.Getpid()
 	for deadline := time.Now().Add(endWithin); time.Now().Before(deadline); {
 		s.mu.Lock()
@@ -178,7 +195,6 @@ func (s *server) end() {
 			}
 		}
 		if left == 0 {
-			s.mu.Lock() // until the last ends were told
 			return
 		}
 		select {
@@ -188,27 +204,37 @@ func (s *server) end() {
 	}
 }
 
-// tell writes to the runtime. When that is gone there is nobody to tell, and
-// the reader sees it too.
-func (s *server) tell(n notice) {
-	message, err := frame(n)
-	for err == nil && len(message) > 0 {
-		var sent int
-		if sent, err = unix.SendmsgN(lifelineFD, message, nil, nil, unix.MSG_NOSIGNAL); err == unix.EINTR {
-			err = nil
+// tell writes what was held and then these to the runtime. When that is gone
+// there is nobody to tell, and the reader sees it too.
+func (s *server) tell(notices ...notice) {
+	var all []byte
+	for _, n := range append(s.held, notices...) {
+		all, _ = frame(all, &n) // none is too long
+	}
+	s.held = s.held[:0]
+	for len(all) > 0 {
+		sent, err := unix.SendmsgN(lifelineFD, all, nil, nil, unix.MSG_NOSIGNAL)
+		if err != nil && err != unix.EINTR {
+			return
 		}
-		message = message[max(sent, 0):]
+		all = all[max(sent, 0):]
 	}
 }
 
 // receive reads one request with the files that came with its first byte.
-func receive(r *request) (files []*os.File, err error) {
+// Before it waits for one, nothing is held any more.
+func (s *server) receive(r *request) (files []*os.File, err error) {
 	var header [headerSize]byte
 	oob := make([]byte, unix.CmsgSpace(3*4))
 	var n, oobn int
-	for {
-		n, oobn, _, _, err = unix.Recvmsg(lifelineFD, header[:], oob, unix.MSG_CMSG_CLOEXEC)
-		if err != unix.EINTR {
+	for wait := unix.MSG_DONTWAIT; ; {
+		n, oobn, _, _, err = unix.Recvmsg(lifelineFD, header[:], oob, unix.MSG_CMSG_CLOEXEC|wait)
+		if err == unix.EAGAIN {
+			s.mu.Lock()
+			s.tell()
+			s.mu.Unlock()
+			wait = 0
+		} else if err != unix.EINTR {
 			break
 		}
 	}

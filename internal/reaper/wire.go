@@ -2,7 +2,7 @@ package reaper
 
 import (
 	"encoding/binary"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"syscall"
@@ -15,38 +15,46 @@ import (
 // its arguments and environment, of which Linux takes 6 MiB at most.
 const maxFrame = 16 << 20
 
+// frameHint is room for most starts.
+const frameHint = 4 << 10
+
 // headerSize is the length of the length before each message.
 const headerSize = 4
 
-// request is what the runtime wants; it is a start unless it has a signal.
-// Both halves are the same program, so there is one version of it.
-type request struct {
-	ID     uint64  `json:"id"` // of the instance, chosen by the runtime
-	Start  *launch `json:"start,omitempty"`
-	Signal int     `json:"signal,omitempty"` // to the instance's process group
+var errGarbled = errors.New("a message that cannot be read")
+
+// message is what either half says. Both are the same program, so there is one
+// version of it: numbers as varints, strings and lists with their length before
+// them. A start is on the way of every cold call, and so is its coding.
+type message interface {
+	encode([]byte) []byte
+	decode(*decoder)
 }
 
-// launch is what the kernel needs to start a program. JSON keeps bytes that are
-// no UTF-8 only in byte slices; a list is its strings with a NUL after each.
+// request is what the runtime wants; it is a start unless it has a signal.
+type request struct {
+	ID     uint64 // of the instance, chosen by the runtime
+	Signal int    // to the instance's process group
+	Start  launch
+}
+
+// launch is what the kernel needs to start a program.
 type launch struct {
-	Path []byte `json:"path"`
-	Dir  []byte `json:"dir,omitempty"`
-	Argv []byte `json:"argv"`
-	Env  []byte `json:"env"`
-	Name []byte `json:"name,omitempty"` // the instance's, as in its environment
-	// Into is the group that the program starts in.
-	Into limits.Entry `json:"into"`
+	Path, Dir string
+	Name      string // the instance's, as in its environment
+	Argv, Env []string
+	Into      limits.Entry // the group that the program starts in
 }
 
 // notice is what the reaper tells.
 type notice struct {
-	Kind   noticeKind `json:"kind"`
-	ID     uint64     `json:"id,omitempty"`
-	PID    int        `json:"pid,omitempty"`
-	Errno  int        `json:"errno,omitempty"`  // why it could not be
-	Text   string     `json:"text,omitempty"`   // the whole error, with Errno in it
-	Short  bool       `json:"short,omitempty"`  // it is a backends.ErrResource
-	Status uint32     `json:"status,omitempty"` // of wait4
+	Kind   noticeKind
+	ID     uint64
+	PID    int
+	Errno  int    // why it could not be
+	Text   string // the whole error, with Errno in it
+	Short  bool   // it is a backends.ErrResource
+	Status uint32 // of wait4
 }
 
 // startError is an error of the reaper as the runtime sees it.
@@ -73,20 +81,20 @@ const (
 	exited                          // the instance ended and nothing of it is left
 )
 
-// frame returns a message as it is sent.
-func frame(message any) ([]byte, error) {
-	body, err := json.Marshal(message)
-	if err != nil {
-		return nil, err
+// frame appends a message as it is sent.
+func frame(b []byte, m message) ([]byte, error) {
+	begin := len(b)
+	b = m.encode(append(b, make([]byte, headerSize)...))
+	size := len(b) - begin - headerSize
+	if size > maxFrame {
+		return b[:begin], fmt.Errorf("a message of %d bytes, at most %d are sent", size, maxFrame)
 	}
-	if len(body) > maxFrame {
-		return nil, fmt.Errorf("a message of %d bytes, at most %d are sent", len(body), maxFrame)
-	}
-	return append(binary.LittleEndian.AppendUint32(make([]byte, 0, headerSize+len(body)), uint32(len(body))), body...), nil
+	binary.LittleEndian.PutUint32(b[begin:], uint32(size))
+	return b, nil
 }
 
 // readBody reads the message behind a header.
-func readBody(r io.Reader, header []byte, message any) error {
+func readBody(r io.Reader, header []byte, m message) error {
 	size := binary.LittleEndian.Uint32(header)
 	if size > maxFrame {
 		return fmt.Errorf("a message of %d bytes, at most %d are taken", size, maxFrame)
@@ -95,44 +103,19 @@ func readBody(r io.Reader, header []byte, message any) error {
 	if _, err := io.ReadFull(r, body); err != nil {
 		return err
 	}
-	return json.Unmarshal(body, message)
+	d := decoder{rest: string(body)}
+	m.decode(&d)
+	if d.bad || d.rest != "" {
+		return errGarbled
+	}
+	return nil
 }
 
 // readMessage reads one message that brings no files.
-func readMessage(r io.Reader, message any) error {
+func readMessage(r io.Reader, m message) error {
 	var header [headerSize]byte
 	if _, err := io.ReadFull(r, header[:]); err != nil {
 		return err
 	}
-	return readBody(r, header[:], message)
-}
-
-// joinNUL is a list as launch has it; false if an entry cannot be in one.
-func joinNUL(list []string) ([]byte, bool) {
-	size := 0
-	for _, s := range list {
-		size += len(s) + 1
-	}
-	block := make([]byte, 0, size)
-	for _, s := range list {
-		for i := range len(s) {
-			if s[i] == 0 {
-				return nil, false
-			}
-		}
-		block = append(append(block, s...), 0)
-	}
-	return block, true
-}
-
-// splitNUL is the reverse of joinNUL.
-func splitNUL(block []byte) []string {
-	var list []string
-	for begin, i := 0, 0; i < len(block); i++ {
-		if block[i] == 0 {
-			list = append(list, string(block[begin:i]))
-			begin = i + 1
-		}
-	}
-	return list
+	return readBody(r, header[:], m)
 }

@@ -2,37 +2,60 @@ package reaper
 
 import (
 	"bytes"
+	"encoding/binary"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
+
+	"github.com/aabb9013/hangar/internal/limits"
 )
 
-func TestListsSurviveTheWire(t *testing.T) {
-	for _, list := range [][]string{nil, {""}, {"a", "", "b\xff"}} {
-		block, ok := joinNUL(list)
-		if got := splitNUL(block); !ok || !slices.Equal(got, list) {
-			t.Errorf("%q became %q, %v", list, got, ok)
-		}
+func TestMessagesSurviveTheWire(t *testing.T) {
+	for _, list := range [][]string{nil, {""}, {"a", "", "b\xff\x00", strings.Repeat("x", 300)}} {
+		sent := request{ID: maxID, Start: launch{
+			Path: "/p", Dir: "d", Name: "s/1", Argv: list, Env: list,
+			Into: limits.Entry{Dir: "g", Tasks: list, Home: list, After: []limits.Setting{{File: "f", Text: "t"}}, Data: 1 << 63},
+		}}
+		survives(t, &sent, new(request))
 	}
-	if block, ok := joinNUL([]string{"a\x00b"}); ok {
-		t.Errorf("a NUL was taken: %q", block)
+	survives(t, &request{ID: 1, Signal: 9}, new(request))
+	survives(t, &notice{Kind: hello}, new(notice))
+	survives(t, &notice{exited, maxID, 1 << 22, 2, "no such file", true, 1<<32 - 1}, new(notice))
+}
+
+func survives(t *testing.T, sent, got message) {
+	t.Helper()
+	framed, err := frame(nil, sent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := readMessage(bytes.NewReader(framed), got); err != nil || !reflect.DeepEqual(got, sent) {
+		t.Errorf("got %+v, %v, want %+v", got, err, sent)
+	}
+	for size := range len(framed) - headerSize {
+		short := slices.Clone(framed[:headerSize+size])
+		binary.LittleEndian.PutUint32(short, uint32(size))
+		if err := readMessage(bytes.NewReader(short), got); err == nil {
+			t.Errorf("%d of %d bytes of %+v were taken for a whole message", size, len(framed)-headerSize, sent)
+		}
 	}
 }
 
 func FuzzReadMessage(f *testing.F) {
-	hi, err := frame(request{ID: 1, Start: &launch{Path: []byte("/p")}})
+	hi, err := frame(nil, &request{ID: 1, Start: launch{Path: "/p", Argv: []string{"p", ""}}})
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(hi)
 	f.Add([]byte{255, 255, 255, 255})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var r request
+		var r, same request
 		if readMessage(bytes.NewReader(data), &r) != nil {
 			return
 		}
-		again, err := frame(r)
-		var same request
-		if err != nil || readMessage(bytes.NewReader(again), &same) != nil || same.ID != r.ID {
+		again, err := frame(nil, &r)
+		if err != nil || readMessage(bytes.NewReader(again), &same) != nil || !reflect.DeepEqual(same, r) {
 			t.Errorf("%q was read as %+v and back as %+v, %v", data, r, same, err)
 		}
 	})
