@@ -98,6 +98,7 @@ var fences = []fence{
 	{"github.com/fsnotify/fsnotify", []string{".", "internal/discovery"}, false,
 		"files are watched by whoever owns the reload or the source"},
 	{"github.com/santhosh-tekuri/jsonschema/v6", nil, true, "for tests only; its loader reads files unless told not to"},
+	{"github.com/prometheus", []string{"httpapi"}, false, "metrics are read from views at the edge; nothing else may be slowed down or shaped by them"},
 	{"github.com/spf13/cobra", []string{"cmd"}, false,
 		"the command line is not part of what others embed"},
 	{"github.com/spf13/pflag", []string{"cmd"}, false, "as cobra, whose flags these are"},

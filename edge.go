@@ -144,6 +144,16 @@ func configError(err error) error {
 	return err
 }
 
+func (e edge) Status() httpapi.Status {
+	sys, memory, log := e.rt.sys, e.rt.sys.Memory(), e.rt.store.Stats()
+	return httpapi.Status{
+		MemoryBytes: memory.Bytes, MemoryBudget: memory.Budget, MemoryPressure: memory.Under, StartsHeld: memory.Held,
+		StartsInProgress: sys.Starting(), StartsWaiting: sys.StartsWaiting(),
+		EventLogBytes: log.LogBytes, EventLogMaxBytes: log.MaxLogBytes, EventLogPosition: log.LastPosition,
+		EventsDropped: sys.EventsLost(),
+	}
+}
+
 func (e edge) Info() httpapi.Info {
 	stats := e.rt.store.Stats()
 	goroutines, heap := ownProcess()

@@ -29,6 +29,7 @@ type cell struct {
 	view          atomic.Pointer[supervisor.View]
 	groups        atomic.Pointer[[]*group] // that have the server as a member; nil: none
 	counters      supervisor.Counters
+	happened      supervisor.EventCounters
 	log           backends.LogRing
 	streams       backends.StreamCounters
 	awaitsSlot    atomic.Bool  // calls wait for one in flight to end
@@ -104,14 +105,14 @@ func (c *cell) publish() {
 	v := &supervisor.View{
 		Spec: c.spec, State: m.State, Phase: m.Phase, Epoch: m.Epoch,
 		Condition: supervisor.ConditionOf(*m, c.watched.condition),
-		Failures:  m.Failures, TotalFailures: c.totalFailures,
+		Failures:  m.Failures, TotalFailures: c.totalFailures, ProbeMisses: m.ProbeMisses,
 		NextRetryAt: m.NextRetryAt, ReadySince: m.ReadySince,
 		Restarts: m.BudgetUsed(time.Now()), LastError: c.lastError,
 		RestartTimes: m.Restarts, Streak: m.Streak, RetryDelay: m.RetryDelay, ActorRestarts: c.actorFailures.Load(),
 		LastSuccessAt: c.lastSuccess, LastFailureAt: c.lastFail,
 		Checks: c.checks, Catalogue: c.catalogue,
 		ToolsPredefined: c.predefined, ToolsStale: c.stale,
-		Counters: &c.counters, Streams: &c.streams, Log: &c.log,
+		Counters: &c.counters, Events: &c.happened, Streams: &c.streams, Log: &c.log,
 	}
 	if m.State != supervisor.Ready {
 		v.ReadySince = time.Time{}
@@ -131,6 +132,7 @@ func (c *cell) emit(e supervisor.Event) {
 	if e.Epoch == 0 {
 		e.Epoch = c.machine.Epoch
 	}
+	c.happened.Count(e, time.Now())
 	if e.Kind == supervisor.ServerStarted {
 		data := map[string]any{"mode": c.spec.Mode}
 		for k, v := range e.Data {

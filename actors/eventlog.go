@@ -47,6 +47,7 @@ func (l *eventLog) receive(ctx actor.Context) {
 		if len(l.waiting) >= MaxCommits {
 			if m.done == nil { // nobody is told: the log itself says so later
 				l.dropped += uint64(len(m.batch.Events))
+				l.sys.eventsLost.Add(uint64(len(m.batch.Events)))
 			}
 			m.fail(fmt.Errorf("%w: %d changes wait for the event log", supervisor.ErrOverloaded, len(l.waiting)))
 			return
@@ -92,6 +93,7 @@ func (l *eventLog) tellWriters() {
 		if c.done != nil {
 			c.done(l.toldErr)
 		} else if l.toldErr != nil {
+			l.sys.eventsLost.Add(uint64(len(c.batch.Events)))
 			l.sys.logger.Error("events not written", "err", l.toldErr, "events", len(c.batch.Events))
 		}
 	}

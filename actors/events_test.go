@@ -221,6 +221,9 @@ func TestCommitsAreBounded(t *testing.T) {
 		if n := len(written); n != MaxCommits+1 {
 			t.Errorf("%d written", n)
 		}
+		if n := s.EventsLost(); n != 7 {
+			t.Errorf("%d events lost, want 7", n)
+		}
 		if events := s.events(""); len(events) != 1 || events[0].kind != supervisor.EventsDropped || events[0].data["count"] != 7.0 {
 			t.Errorf("the log does not say what it dropped: %v", events)
 		}

@@ -64,6 +64,13 @@ func (s *System) LimitStarts(limit int) {
 // Starting is the number of start attempts that run now.
 func (s *System) Starting() int { return int(s.starting.Load()) }
 
+// StartsWaiting is the number of start attempts that wait for their turn.
+func (s *System) StartsWaiting() int { return int(s.startsWaiting.Load()) }
+
+// EventsLost is how many events and records of calls did not reach the log
+// since the start: there was no room for them, or they could not be written.
+func (s *System) EventsLost() uint64 { return s.eventsLost.Load() + s.callBuffer.Refused() }
+
 // Closing tells whether Close was called: calls and changes are refused.
 func (s *System) Closing() bool { return s.closing.Load() }
 

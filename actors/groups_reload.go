@@ -13,8 +13,9 @@ func (s *System) PutGroup(ctx context.Context, spec supervisor.GroupSpec) error 
 	if s.fleet.Load().groups[spec.ID] == nil {
 		return s.CreateGroup(ctx, spec)
 	}
-	return s.changeGroup(ctx, spec.ID, func(supervisor.GroupSpec) (supervisor.GroupSpec, []supervisor.Event, error) {
-		return spec, []supervisor.Event{groupEvent(supervisor.GroupUpdated, spec.ID, map[string]any{"source": spec.Provenance})}, nil
+	return s.changeGroup(ctx, spec.ID, func(old supervisor.GroupSpec) (supervisor.GroupSpec, []supervisor.Event, error) {
+		updated := groupEvent(supervisor.GroupUpdated, spec.ID, map[string]any{"source": spec.Provenance})
+		return spec, append([]supervisor.Event{updated}, membersChanged(old, spec)...), nil
 	})
 }
 

@@ -68,6 +68,34 @@ func groupCreated(s supervisor.GroupSpec) supervisor.Event {
 	})
 }
 
+// groupMade are the events of a group that is new, or new to this runtime.
+func groupMade(s supervisor.GroupSpec) []supervisor.Event {
+	events := []supervisor.Event{groupCreated(s)}
+	for _, m := range s.Members {
+		events = append(events, memberAdded(s.ID, m))
+	}
+	return events
+}
+
+// membersChanged are the events of members that a new spec dropped and took in.
+func membersChanged(old, next supervisor.GroupSpec) (events []supervisor.Event) {
+	for _, m := range old.Members {
+		if !next.Has(m.ID) {
+			events = append(events, memberRemoved(next.ID, m.ID))
+		}
+	}
+	for _, m := range next.Members {
+		if !old.Has(m.ID) {
+			events = append(events, memberAdded(next.ID, m))
+		}
+	}
+	return events
+}
+
+func memberRemoved(id, member string) supervisor.Event {
+	return groupEvent(supervisor.GroupMemberRemoved, id, map[string]any{"member_id": member})
+}
+
 func memberAdded(id string, m supervisor.GroupMember) supervisor.Event {
 	return groupEvent(supervisor.GroupMemberAdded, id, map[string]any{
 		"member_id": m.ID, "weight": m.Weight, "priority": m.Priority,
@@ -122,11 +150,7 @@ func (r *registry) createGroup(m createGroup) {
 	}
 	r.lastSeq++
 	g := newGroup(r.sys, r.lastSeq, m.spec)
-	events := []supervisor.Event{groupCreated(m.spec)}
-	for _, member := range m.spec.Members {
-		events = append(events, memberAdded(id, member))
-	}
-	batch, err := r.groupBatch(m.spec, g.seq, events)
+	batch, err := r.groupBatch(m.spec, g.seq, groupMade(m.spec))
 	if err != nil {
 		answer(m.reply, err)
 		return
@@ -238,9 +262,7 @@ func removed(member string) func(supervisor.GroupSpec) (supervisor.GroupSpec, []
 		if !s.Has(member) {
 			return s, nil, fmt.Errorf("%w: %q is no member of group %q", supervisor.ErrServerNotFound, member, s.ID)
 		}
-		return s.Without(member), []supervisor.Event{
-			groupEvent(supervisor.GroupMemberRemoved, s.ID, map[string]any{"member_id": member}),
-		}, nil
+		return s.Without(member), []supervisor.Event{memberRemoved(s.ID, member)}, nil
 	}
 }
 
@@ -292,41 +314,48 @@ func (r *registry) publishGroups(order []*group) {
 	r.sys.fleetChanged()
 }
 
-// loadGroups brings up the groups of the configuration and of the store.
+// loadGroups brings up the groups of the configuration and of the store. Each
+// is a commit of its own: all their events might not fit into one.
 func (r *registry) loadGroups(m loadGroups) {
 	left := len(m.groups)
 	if left == 0 {
 		answer(m.reply, nil)
 		return
 	}
-	batch := persistence.Batch{}
-	for _, g := range m.groups {
-		r.lastSeq = max(r.lastSeq, g.seq)
-		if g.durable.Provenance == supervisor.FromConfig {
-			batch.Events = append(batch.Events, r.sys.record(groupCreated(g.durable)))
+	var faults []error
+	done := func(err error) {
+		faults = append(faults, err)
+		if left--; left == 0 {
+			answer(m.reply, errors.Join(faults...))
 		}
 	}
-	r.commit(batch, func(err error) {
-		if err != nil {
-			answer(m.reply, err)
-			return
+	for _, g := range m.groups {
+		r.lastSeq = max(r.lastSeq, g.seq)
+		batch := persistence.Batch{}
+		if g.durable.Provenance == supervisor.FromConfig {
+			for _, e := range groupMade(g.durable) {
+				batch.Events = append(batch.Events, r.sys.record(e))
+			}
 		}
-		var faults []error
-		for _, g := range m.groups {
-			r.sys.tell(r.sys.groups, spawnGroup{g, func(err error) {
-				var cells []*cell
-				if err == nil {
-					cells, err = r.sys.fleet.Load().members(g.durable)
-				}
-				faults = append(faults, err)
-				if err == nil {
-					r.publishGroups(append(slices.Clone(r.sys.fleet.Load().groupOrder), g))
-					r.applyGroup(g, g.durable, cells, make(chan error, 1))
-				}
-				if left--; left == 0 {
-					answer(m.reply, errors.Join(faults...))
-				}
-			}})
-		}
-	})
+		r.commit(batch, func(err error) {
+			if err != nil {
+				done(err)
+				return
+			}
+			r.sys.tell(r.sys.groups, spawnGroup{g, func(err error) { done(r.loaded(g, err)) }})
+		})
+	}
+}
+
+// loaded makes a restored group known, unless its actor could not be made.
+func (r *registry) loaded(g *group, err error) error {
+	var cells []*cell
+	if err == nil {
+		cells, err = r.sys.fleet.Load().members(g.durable)
+	}
+	if err == nil {
+		r.publishGroups(append(slices.Clone(r.sys.fleet.Load().groupOrder), g))
+		r.applyGroup(g, g.durable, cells, make(chan error, 1))
+	}
+	return err
 }

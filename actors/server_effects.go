@@ -15,6 +15,9 @@ func (c *cell) perform(effect supervisor.Effect) {
 	switch e := effect.(type) {
 	case supervisor.StartInstance:
 		c.relist = false
+		if c.machine.Recovering {
+			c.happened.Restarted.Add(1)
+		}
 		c.attempt = &attempt{cell: c, epoch: e.Epoch, over: make(chan struct{})}
 		c.wantTurn(e.Epoch)
 	case supervisor.StopInstance:

@@ -73,6 +73,7 @@ func (s *starts) grant() {
 		s.sys.tell(w.cell.pid, startGranted{w.epoch})
 	}
 	s.sys.starting.Store(int64(len(s.running)))
+	s.sys.startsWaiting.Store(int64(s.waiting.len()))
 }
 
 func (m wantStart) key() startKey { return startKey{m.cell, m.epoch} }

@@ -65,8 +65,11 @@ type System struct {
 	version  atomic.Uint64 // of the fleet: servers and tools
 	changes  atomic.Uint64 // of any server's view
 	starting atomic.Int64
-	probes   probePace
-	began    time.Time
+	// startsWaiting and eventsLost are for readers, as starting is.
+	startsWaiting atomic.Int64
+	eventsLost    atomic.Uint64
+	probes        probePace
+	began         time.Time
 
 	memoryStatus atomic.Pointer[MemoryStatus]
 

@@ -49,6 +49,7 @@ type API struct {
 	mcp       fasthttp.RequestHandler
 	authorize func(*fasthttp.RequestCtx, Permission) error
 	now       func() time.Time
+	page      *metricsPage
 	route     fasthttp.RequestHandler
 }
 
@@ -76,6 +77,7 @@ func New(opts Options) *API {
 	if a.now == nil {
 		a.now = time.Now
 	}
+	a.page = newMetricsPage(a.runtime, a.now)
 	a.route = a.newRouter(routes())
 	return a
 }
@@ -83,7 +85,7 @@ func New(opts Options) *API {
 // Handler is a fasthttp request handler.
 type Handler = fasthttp.RequestHandler
 
-// Handler serves everything: /api, /health and /mcp.
+// Handler serves everything: /api, /health, /metrics and /mcp.
 func (a *API) Handler() Handler { return a.serve }
 
 func (a *API) serve(ctx *fasthttp.RequestCtx) {

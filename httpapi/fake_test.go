@@ -26,6 +26,7 @@ type fakeRuntime struct {
 	do      func(c *backends.Call, timeout time.Duration) error
 	config  fakeConfig
 	info    Info
+	status  Status
 	backup  func() (Backup, error)
 	changes atomic.Int64
 
@@ -150,6 +151,7 @@ func (f *fakeRuntime) Processes() []Process {
 }
 
 func (f *fakeRuntime) Info() Info           { return f.info }
+func (f *fakeRuntime) Status() Status       { return f.status }
 func (f *fakeRuntime) FleetVersion() uint64 { return 1 }
 
 func (f *fakeRuntime) missing(id string) error {

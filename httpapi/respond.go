@@ -67,6 +67,7 @@ var errorTable = []errorRow{
 	{backends.ErrReaperLost, 500, "McpServerStartError", 0},
 	{backends.ErrResource, 500, "McpServerStartError", 0},
 
+	{errScrapes, 429, "RateLimitExceededError", 1},
 	{ErrConfigPath, 422, "ValidationError", 0},
 	{ErrConfiguration, 500, "ConfigurationError", 0},
 	{ErrConfigBackup, 503, "ConfigurationBackupError", 0},

@@ -25,6 +25,7 @@ const (
 	PermServersLifecycle Permission = "mcp_servers:lifecycle"
 	PermToolInvoke       Permission = "tool:invoke"
 	PermSystemBackup     Permission = "system:backup"
+	PermMetricsRead      Permission = "metrics:read"
 	PermGroupRead        Permission = "group:read"
 	PermGroupCreate      Permission = "group:create"
 	PermGroupUpdate      Permission = "group:update"
@@ -104,6 +105,7 @@ func routes() []route {
 		{get, "/api/system/me", PermAuthenticated, (*API).me},
 		{get, "/api/openapi.json", world, (*API).openAPI},
 
+		{get, "/metrics", PermMetricsRead, (*API).metrics},
 		{get, "/health/live", world, (*API).healthLive},
 		{get, "/health/ready", world, (*API).healthReady},
 		{get, "/health/startup", world, (*API).healthStartup},

@@ -56,6 +56,8 @@ type Runtime interface {
 	Processes() []Process
 	// Info describes the runtime itself.
 	Info() Info
+	// Status is what metrics tell of the node. It is cheap and blocks nobody.
+	Status() Status
 	// FleetVersion grows with every change of the servers or their tools.
 	FleetVersion() uint64
 }

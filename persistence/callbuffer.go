@@ -31,9 +31,10 @@ const (
 // Its memory is a pool of segments. Those of a Badger are a mapped file, the
 // journal, so a record survives kill -9 from the moment Record returns.
 type CallBuffer struct {
-	seed   maphash.Seed
-	size   atomic.Int64 // recorded since the last flush began
-	shards [callShards]callShard
+	seed    maphash.Seed
+	size    atomic.Int64  // recorded since the last flush began
+	refused atomic.Uint64 // records that there was no room for, ever
+	shards  [callShards]callShard
 
 	pool segmentPool
 
@@ -156,6 +157,7 @@ func (b *CallBuffer) Record(r *CallRecord) (first bool) {
 	if len(s.buf)+packedBound(r)+journal.Overhead > cap(s.buf) && !b.renew(s) {
 		s.lost++
 		s.mu.Unlock()
+		b.refused.Add(1)
 		return false
 	}
 	start := len(s.buf)
@@ -167,6 +169,9 @@ func (b *CallBuffer) Record(r *CallRecord) (first bool) {
 	s.mu.Unlock()
 	return first
 }
+
+// Refused is how many records were counted as lost since the buffer was made.
+func (b *CallBuffer) Refused() uint64 { return b.refused.Load() }
 
 // renew gives a shard whose segment is full another one. The shard is locked.
 func (b *CallBuffer) renew(s *callShard) bool {

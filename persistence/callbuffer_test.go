@@ -54,6 +54,9 @@ func TestFullBufferCountsWhatItLoses(t *testing.T) {
 	if !b.Record(&r) {
 		t.Error("a drained buffer does not take records")
 	}
+	if b.Refused() != lost {
+		t.Errorf("lost %d, but refused %d", lost, b.Refused())
+	}
 	if _, lost := b.Drain(nil); lost != 0 {
 		t.Errorf("%d lost twice", lost)
 	}

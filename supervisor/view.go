@@ -9,7 +9,7 @@ import (
 
 // View is what can be seen of a server at one moment. Views are immutable and
 // shared: readers need no lock and must not change anything in them, except
-// that Counters, Streams and Log are live.
+// that Counters, Events, Streams and Log are live.
 type View struct {
 	Spec          ServerSpec
 	State         State
@@ -17,6 +17,7 @@ type View struct {
 	Condition     Condition // as groups see it
 	Epoch         uint64
 	Failures      int // consecutive
+	ProbeMisses   int // health checks in a row without an answer
 	TotalFailures uint64
 	NextRetryAt   time.Time     // zero: none planned
 	ReadySince    time.Time     // zero: not ready
@@ -35,6 +36,7 @@ type View struct {
 	// yet said its own. ToolsStale: they are of an instance that has ended.
 	ToolsPredefined, ToolsStale bool
 	Counters                    *Counters
+	Events                      *EventCounters
 	Streams                     *backends.StreamCounters
 	Log                         *backends.LogRing
 }
