@@ -60,6 +60,8 @@ var layers = []layer{
 		"the suite of all backends needs the stub server besides"},
 	{"internal", []string{"supervisor", "backends", "internal/jsonrpc", "internal/mcp"},
 		"internal packages are tools of the layers above and must not reach up"},
+	{"internal/config", []string{"supervisor", "backends", "internal/jsonrpc", "internal/mcp", "internal/redact"},
+		"as any internal package; what it writes for people hides secrets by the one rule"},
 	{"internal/usage", nil, "reading /proc needs nothing of ours"},
 	{"internal/limits", []string{"backends"}, "limits of processes know the host and the types of the contract, no policy"},
 	{"internal/reaper", []string{"backends", "internal/procs", "internal/limits"},
