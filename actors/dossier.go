@@ -174,9 +174,9 @@ func (c *cell) callsOf(t *backends.Traffic, now time.Time, secrets *redact.Redac
 		}
 		switch {
 		case f.Sent:
-			call.ErrorType = ErrorType(backends.ErrCrashed)
+			call.ErrorType = errorType(backends.ErrCrashed)
 		case closing:
-			call.ErrorType = ErrorType(supervisor.ErrClosing)
+			call.ErrorType = errorType(supervisor.ErrClosing)
 		}
 		calls = append(calls, call)
 	}
