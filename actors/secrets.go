@@ -68,9 +68,12 @@ func (c *cell) secrets() *redact.Redactor {
 // shownLog is the end of the server's log as people may see it. Any goroutine
 // may call it.
 func (c *cell) shownLog(n int) []backends.LogLine {
-	// The lines first: what they were written with is known by then.
-	lines := c.log.Tail(n)
 	known := c.launchSecrets.known.Load()
+	lines := c.log.Tail(n)
+	// A launch between the two knows other secrets, and has other lines.
+	for now := c.launchSecrets.known.Load(); now != known; now = c.launchSecrets.known.Load() {
+		known, lines = now, c.log.Tail(n)
+	}
 	for i := range lines {
 		lines[i].Text = shownLine(known, lines[i].Text)
 	}
