@@ -1,6 +1,7 @@
 package hangar_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -244,9 +245,18 @@ func TestCloseEndsServe(t *testing.T) {
 		t.Fatal(err)
 	}
 	in, inWriter := io.Pipe()
+	outReader, out := io.Pipe()
+	defer outReader.Close()
 	done := make(chan error, 2)
 	go func() { done <- rt.Serve(context.Background(), ln) }()
-	go func() { done <- rt.ServeStdio(context.Background(), in, io.Discard) }()
+	go func() { done <- rt.ServeStdio(context.Background(), in, out) }()
+	// Both must serve before the end: one that begins after it is refused.
+	if _, err := io.WriteString(inWriter, `{"jsonrpc":"2.0","id":1,"method":"ping"}`+"\n"); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(outReader).ReadString('\n'); err != nil {
+		t.Fatalf("%q: %v", line, err)
+	}
 	response, err := http.Get("http://" + ln.Addr().String() + "/health/ready")
 	if err != nil {
 		t.Fatal(err)

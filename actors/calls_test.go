@@ -386,3 +386,24 @@ func TestToolListIsReadAgainAtMostOnceASecond(t *testing.T) {
 		}
 	})
 }
+
+func TestFailedCallsHaveTheContractsNamesInTheLog(t *testing.T) {
+	for name, errs := range map[string][]error{
+		"ToolTimeoutError":          {supervisor.ErrCallTimeout},
+		"McpServerNotFoundError":    {supervisor.ErrServerNotFound},
+		"McpServerCrashedError":     {backends.ErrCrashed, &backends.CrashError{Exit: backends.Exit{Err: backends.ErrReaperLost}}},
+		"McpServerStartError":       {&supervisor.StartFailedError{}},
+		"CannotStartMcpServerError": {&supervisor.CannotStartError{}},
+		"McpServerNotReadyError":    {supervisor.ErrStopped},
+		"RateLimitExceededError":    {supervisor.ErrOverloaded},
+		"RuntimeClosingError":       {supervisor.ErrClosing},
+		"CancellationError":         {context.Canceled},
+		"ToolInvocationError":       {errors.New("other"), backends.ErrBusy, backends.ErrProtocol},
+	} {
+		for _, err := range errs {
+			if got := errorType(fmt.Errorf("outer: %w", err)); got != name {
+				t.Errorf("%v is %s, want %s", err, got, name)
+			}
+		}
+	}
+}

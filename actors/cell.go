@@ -35,6 +35,7 @@ type cell struct {
 	awaitsSlot    atomic.Bool  // calls wait for one in flight to end
 	lastReply     atomic.Int64 // unix ns of the last answer of an instance
 	curve         memoryCurve
+	launchSecrets launchSecrets
 
 	kept       atomic.Pointer[kept] // the state to be stored; the actor's to set
 	unsaved    atomic.Bool          // kept is not stored yet

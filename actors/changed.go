@@ -16,9 +16,6 @@ type changes struct {
 	effective []string
 	// since the present run was started, so that they come with the next
 	pending []string
-	// ranWith is the spec of the present run, nil while it is the cell's: its
-	// secrets may still be printed.
-	ranWith *supervisor.ServerSpec
 }
 
 // changesMade is where a change is noted.
@@ -37,22 +34,11 @@ func (ch *changes) names() []string {
 	return ch.effective
 }
 
-// was is the spec of the present run, nil if it is the cell's.
-func (ch *changes) was() *supervisor.ServerSpec {
-	if ch == nil {
-		return nil
-	}
-	return ch.ranWith
-}
-
 // toolsChanged notes that the server told other tools than before.
 func (ch *changes) toolsChanged() { ch.effective = addNames(ch.effective, "tools") }
 
 // specChanged notes a change of the spec.
 func (ch *changes) specChanged(from, to supervisor.ServerSpec) {
-	if ch.ranWith == nil {
-		ch.ranWith = &from
-	}
 	ch.pending = addNames(ch.pending, changedFields(from, to)...)
 }
 
@@ -62,7 +48,7 @@ func (ch *changes) begin() {
 		return
 	}
 	ch.effective = addNames(ch.effective, ch.pending...)
-	ch.pending, ch.ranWith = nil, nil
+	ch.pending = nil
 }
 
 // good says that the present run is as it should be.

@@ -40,13 +40,14 @@ func noDossiers(server string) []persistence.Doc {
 }
 
 // restoreCrashes reads how many dossiers each server had.
-func (s *System) restoreCrashes() (map[string]uint64, error) {
+func (s *System) restoreCrashes(found orphans) (map[string]uint64, error) {
 	docs, err := s.opts.Store.Docs(docCrashes)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the crash dossiers from the store: %w", err)
 	}
 	counts := make(map[string]uint64, len(docs))
 	for _, d := range docs {
+		found.add(d.ID)
 		if counts[d.ID], err = strconv.ParseUint(string(d.Body), 10, 64); err != nil {
 			s.logger.Warn("the number of a server's crash dossiers is unreadable", "server", d.ID, "err", err)
 		}

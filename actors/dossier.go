@@ -124,17 +124,6 @@ func kindOfEnd(kind supervisor.EventKind, exit *backends.Exit) supervisor.Dossie
 	return supervisor.DossierCrash
 }
 
-// secrets knows what must not be shown of this server: what it is started with,
-// and what the present run was.
-func (c *cell) secrets() *redact.Redactor {
-	var r *redact.Redactor
-	r = r.Add(c.spec.Command, c.spec.Env)
-	if was := c.changes.was(); was != nil {
-		r = r.Add(was.Command, was.Env)
-	}
-	return r
-}
-
 // lastLines are the last lines of stderr of one epoch.
 func (c *cell) lastLines(epoch uint64, secrets *redact.Redactor) []supervisor.DossierLine {
 	tail := c.log.Tail(supervisor.MaxDossierLines)
@@ -185,9 +174,9 @@ func (c *cell) callsOf(t *backends.Traffic, now time.Time, secrets *redact.Redac
 		}
 		switch {
 		case f.Sent:
-			call.ErrorType = ErrorType(backends.ErrCrashed)
+			call.ErrorType = errorType(backends.ErrCrashed)
 		case closing:
-			call.ErrorType = ErrorType(supervisor.ErrClosing)
+			call.ErrorType = errorType(supervisor.ErrClosing)
 		}
 		calls = append(calls, call)
 	}

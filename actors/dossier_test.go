@@ -391,8 +391,9 @@ func TestDossierHoldsNoSecret(t *testing.T) {
 		synctest.Wait()
 		s.backend.Last("a").Crash(1)
 		_ = hangs.wait()
-		wantErr(t, s.echo("fails"), supervisor.ErrStartFailed)
-		var all []string
+		failed := s.echo("fails")
+		wantErr(t, failed, supervisor.ErrStartFailed)
+		all := []string{failed.Error()}
 		for _, server := range []string{"a", "fails"} {
 			d := s.dossiers(server)
 			if len(d) != 1 || len(d[0].Stderr) == 0 && server == "a" {
@@ -416,9 +417,7 @@ func TestDossierHoldsNoSecret(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, e := range events {
-			if e.Kind != string(supervisor.InvocationFailed) {
-				all = append(all, string(e.Data))
-			}
+			all = append(all, string(e.Data))
 		}
 		for _, text := range all {
 			for _, canary := range canaries {

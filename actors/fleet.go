@@ -152,13 +152,14 @@ func (s *System) ask(ctx context.Context, pid *actor.PID, msg any, reply chan er
 	}
 }
 
-// Logs returns the last n lines of a server's stderr, oldest first.
+// Logs returns the last n lines of a server's log, oldest first, without the
+// secrets that the server was given or that look like one.
 func (s *System) Logs(id string, n int) ([]backends.LogLine, error) {
 	c := s.fleet.Load().byID[id]
 	if c == nil {
 		return nil, notFound(id)
 	}
-	return c.log.Tail(n), nil
+	return c.shownLog(n), nil
 }
 
 // History returns finished calls of a server, those just answered included.

@@ -94,7 +94,7 @@ func (c *cell) record(call *backends.Call, err error, began time.Time, took time
 	rec.CallID, rec.Tool = call.ID, call.Tool
 	switch {
 	case err != nil:
-		rec.Outcome, rec.ErrorType, rec.Error = persistence.Failed, ErrorType(err), err.Error()
+		rec.Outcome, rec.ErrorType, rec.Error = persistence.Failed, errorType(err), err.Error()
 		c.counters.Failed.Add(1)
 	case call.Env.Error.Present():
 		rec.Outcome, rec.ErrorType, rec.ResultBytes = persistence.Failed, "ToolInvocationError", len(call.Answer)
@@ -111,26 +111,20 @@ func (c *cell) record(call *backends.Call, err error, began time.Time, took time
 	}
 }
 
-// ErrorType is the contract's name of a call's error.
-func ErrorType(err error) string {
-	switch {
-	case errors.Is(err, supervisor.ErrCallTimeout):
-		return "ToolTimeoutError"
-	case errors.Is(err, supervisor.ErrServerNotFound):
-		return "McpServerNotFoundError"
-	case errors.Is(err, backends.ErrCrashed):
-		return "McpServerCrashedError"
-	case errors.Is(err, supervisor.ErrStartFailed):
-		return "McpServerStartError"
-	case errors.Is(err, supervisor.ErrCannotStart):
-		return "CannotStartMcpServerError"
-	case errors.Is(err, supervisor.ErrStopped):
-		return "McpServerNotReadyError"
-	case errors.Is(err, supervisor.ErrOverloaded):
-		return "RateLimitExceededError"
-	case errors.Is(err, supervisor.ErrClosing):
-		return "RuntimeClosingError"
-	case errors.Is(err, context.Canceled):
+// namedFailures are the errors whose own name the log tells of a failed call.
+var namedFailures = []error{
+	supervisor.ErrCallTimeout, supervisor.ErrServerNotFound, backends.ErrCrashed, supervisor.ErrStartFailed,
+	supervisor.ErrCannotStart, supervisor.ErrStopped, supervisor.ErrOverloaded, supervisor.ErrClosing,
+}
+
+// errorType is the contract's name of a call's error.
+func errorType(err error) string {
+	for _, target := range namedFailures {
+		if errors.Is(err, target) {
+			return supervisor.ErrorName(target)
+		}
+	}
+	if errors.Is(err, context.Canceled) {
 		return "CancellationError"
 	}
 	return "ToolInvocationError"

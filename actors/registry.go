@@ -57,7 +57,7 @@ type serverDoc struct {
 // loadServers: system → registry, once, before anything else.
 type loadServers struct {
 	cells   []*cell
-	orphans []string // states of servers that are no more
+	orphans orphans
 	reply   chan error
 }
 
@@ -181,12 +181,10 @@ func (r *registry) others(c *cell) []*cell {
 	return slices.DeleteFunc(slices.Clone(r.sys.fleet.Load().order), func(other *cell) bool { return other == c })
 }
 
-// maxOrphans bounds the states that one start forgets; the next forgets more.
-const maxOrphans = 1000
-
 func (r *registry) load(m loadServers) {
+	r.forget(m.orphans)
 	left := len(m.cells)
-	if left == 0 && len(m.orphans) == 0 {
+	if left == 0 {
 		answer(m.reply, nil)
 		return
 	}
@@ -197,15 +195,8 @@ func (r *registry) load(m loadServers) {
 			batch.Events = append(batch.Events, r.sys.record(registered(c.spec)))
 		}
 	}
-	for _, id := range m.orphans[:min(len(m.orphans), maxOrphans)] {
-		batch.Docs = append(batch.Docs, persistence.Doc{Kind: docState, ID: id})
-	}
 	r.commit(batch, func(err error) {
-		switch {
-		case left == 0: // what is left of servers that are gone harms nobody
-			answer(m.reply, nil)
-			return
-		case err != nil:
+		if err != nil {
 			answer(m.reply, err)
 			return
 		}

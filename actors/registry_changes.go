@@ -120,7 +120,7 @@ func (r *registry) delete(m deleteServer) {
 		return
 	}
 	batch := persistence.Batch{
-		Docs: append(noDossiers(m.id), persistence.Doc{Kind: docTools, ID: m.id}, persistence.Doc{Kind: docState, ID: m.id}),
+		Docs: leftovers(m.id),
 		Events: []persistence.Event{r.sys.record(supervisor.Event{
 			Kind: supervisor.ServerDeregistered, Server: m.id, Data: map[string]any{"source": m.source},
 		})},

@@ -20,6 +20,7 @@ func (c *cell) onGranted(m startGranted) {
 	a.cancel = cancel
 	c.changes.begin()
 	spec := c.spec
+	c.launching(&spec, a.epoch) // before it can write a line
 	c.sys.run("start of server "+c.id, a.failed, func() {
 		defer close(a.over)
 		defer cancel()
@@ -62,16 +63,17 @@ func (c *cell) onStartFailed(m startFailed) {
 	}
 	c.attempt = nil
 	class := classOf(m.err)
+	reason := c.secrets().Excerpt(m.err.Error(), maxReason, false) // callers are told, too
 	var dependency *supervisor.DependencyError
 	switch stopping := c.machine.Phase == supervisor.PhaseStopping; {
 	case errors.As(m.err, &dependency):
 		class = supervisor.FailDependency
-		c.lastError = m.err.Error() // no failure of this server
+		c.lastError = reason // no failure of this server
 	case !stopping:
-		c.failedNow(m.err.Error())
+		c.failedNow(reason)
 	}
 	c.ending = &ending{epoch: m.epoch, exit: m.exit}
-	c.step(supervisor.StartFailed{Epoch: m.epoch, Class: class, Reason: m.err.Error()})
+	c.step(supervisor.StartFailed{Epoch: m.epoch, Class: class, Reason: reason})
 	c.ending = nil
 }
 

@@ -126,12 +126,11 @@ func fingerprintOf(spec supervisor.ServerSpec) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// restoreStates gives the cells what is stored of them and names the states that
-// belong to none.
-func (s *System) restoreStates(cells []*cell) (orphans []string, err error) {
+// restoreStates gives the cells what is stored of them.
+func (s *System) restoreStates(cells []*cell, orphans orphans) error {
 	docs, err := s.opts.Store.Docs(docState)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the servers' state from the store: %w", err)
+		return fmt.Errorf("cannot read the servers' state from the store: %w", err)
 	}
 	byID := make(map[string]*cell, len(cells))
 	for _, c := range cells {
@@ -141,7 +140,7 @@ func (s *System) restoreStates(cells []*cell) (orphans []string, err error) {
 	for _, d := range docs {
 		c := byID[d.ID]
 		if c == nil {
-			orphans = append(orphans, d.ID)
+			orphans.add(d.ID)
 			continue
 		}
 		state, err := decodeState(d)
@@ -154,5 +153,5 @@ func (s *System) restoreStates(cells []*cell) (orphans []string, err error) {
 			c.adopt(state, now)
 		}
 	}
-	return orphans, nil
+	return nil
 }

@@ -3,6 +3,8 @@ package actors
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -182,6 +184,68 @@ func TestStateOfADeletedServerIsForgotten(t *testing.T) {
 		again.wantState("a", supervisor.Cold, supervisor.PhaseNone)
 		if _, found, _ := again.store.Doc(docState, "nobody"); found {
 			t.Error("the state of an unknown server stays")
+		}
+	})
+}
+
+// What is stored of servers that left the configuration file while the runtime
+// was down goes, a bounded number of servers with each start.
+func TestServersThatLeftTheFileAreForgotten(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		store := persistence.NewMemory()
+		stays := spec("stays", fromConfig)
+		s := newTestSystemWith(t, crashLoop, func(o *Options) {
+			o.Store, o.Specs = store, []supervisor.ServerSpec{stays, spec("leaves", fromConfig)}
+		})
+		kindsOf := func(server string) (kinds []string) {
+			for _, kind := range []string{docTools, docState, docCrashes, docCrash} {
+				docs, err := store.Docs(kind)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, d := range docs {
+					if id, _, _ := strings.Cut(d.ID, "/"); id == server {
+						kinds = append(kinds, kind)
+					}
+				}
+			}
+			return slices.Compact(kinds)
+		}
+		all := []string{docTools, docState, docCrashes, docCrash}
+		var others []persistence.Doc
+		for _, id := range []string{"stays", "leaves"} {
+			s.giveUp(id)
+			others = append(others, persistence.Doc{Kind: docTools, ID: id, Body: []byte(`{}`)})
+		}
+		for i := range maxOrphans + 5 {
+			others = append(others, persistence.Doc{Kind: docTools, ID: fmt.Sprintf("old%04d", i), Body: []byte(`{`)})
+		}
+		if err := s.System.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := store.Commit(persistence.Batch{Docs: others}); err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range []string{"stays", "leaves"} {
+			if got := kindsOf(id); !slices.Equal(got, all) {
+				t.Fatalf("of %s there is %v", id, got)
+			}
+		}
+		for _, want := range []int{1 + 6, 1} { // "leaves" and five more wait for the second start
+			next := newTestSystemWith(t, nil, func(o *Options) { o.Store, o.Specs = store, []supervisor.ServerSpec{stays} })
+			synctest.Wait()
+			if docs, err := store.Docs(docTools); err != nil || len(docs) != want {
+				t.Errorf("%d tool lists are left, want %d; %v", len(docs), want, err)
+			}
+			if err := next.System.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := kindsOf("leaves"); len(got) > 0 {
+			t.Errorf("%v of a server that left stays", got)
+		}
+		if got := kindsOf("stays"); !slices.Equal(got, all) {
+			t.Errorf("of the server that stayed there is %v", got)
 		}
 	})
 }

@@ -114,12 +114,12 @@ func New(opts Options) (*System, error) {
 	s.killing, s.kill = context.WithCancel(context.Background())
 	s.fleet.Store(&fleet{byID: map[string]*cell{}})
 	s.keeper = newKeeper(s)
-	restored, err := s.restore()
+	orphans := orphans{}
+	restored, err := s.restore(orphans)
 	if err != nil {
 		return nil, err
 	}
-	orphans, err := s.restoreStates(restored)
-	if err != nil {
+	if err := s.restoreStates(restored, orphans); err != nil {
 		return nil, err
 	}
 	groups, err := s.restoreGroups(restored)
@@ -164,17 +164,18 @@ func (s *System) spawnTree() {
 	s.memory = s.engine.spawnTop("memory", newMemory(s))
 }
 
-// restore reads the specs made by API and every known tool catalogue.
-func (s *System) restore() ([]*cell, error) {
+// restore reads the specs made by API, every known tool catalogue and the
+// number of crash dossiers.
+func (s *System) restore(orphans orphans) ([]*cell, error) {
 	docs, err := s.opts.Store.Docs(docServer)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the servers from the store: %w", err)
 	}
-	catalogues, err := s.restoreCatalogues()
+	catalogues, err := s.restoreCatalogues(orphans)
 	if err != nil {
 		return nil, err
 	}
-	crashes, err := s.restoreCrashes()
+	crashes, err := s.restoreCrashes(orphans)
 	if err != nil {
 		return nil, err
 	}
@@ -206,17 +207,19 @@ func (s *System) restore() ([]*cell, error) {
 	}
 	for _, c := range cells {
 		c.crashes = crashes[c.id]
+		delete(orphans, c.id)
 	}
 	return cells, nil
 }
 
-func (s *System) restoreCatalogues() (map[string]*backends.Catalogue, error) {
+func (s *System) restoreCatalogues(found orphans) (map[string]*backends.Catalogue, error) {
 	docs, err := s.opts.Store.Docs(docTools)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the tool lists from the store: %w", err)
 	}
 	catalogues := make(map[string]*backends.Catalogue, len(docs))
 	for _, d := range docs {
+		found.add(d.ID)
 		var cat backends.Catalogue
 		if err := json.Unmarshal(d.Body, &cat); err != nil {
 			// A list is only a cache: the server tells it again at its start.

@@ -26,29 +26,46 @@ type LogRing struct {
 	dropped uint64
 }
 
-// Add appends one line; a text over LogLineBytes is cut and marked "...".
+// LogCutMark ends a line that was longer than LogLineBytes.
+const LogCutMark = "..."
+
+// Add appends one line; a text over LogLineBytes is cut and marked.
 func (r *LogRing) Add(line LogLine) {
 	if len(line.Text) > LogLineBytes {
 		cut := LogLineBytes
 		for cut > LogLineBytes-utf8.UTFMax && !utf8.RuneStart(line.Text[cut]) {
 			cut--
 		}
-		line.Text = line.Text[:cut] + "..."
+		line.Text = line.Text[:cut] + LogCutMark
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lines = append(r.lines, line)
 	r.bytes += len(line.Text)
 	for len(r.lines)-r.next > LogLines || r.bytes > LogBytes {
-		r.bytes -= len(r.lines[r.next].Text)
-		r.lines[r.next] = LogLine{}
-		r.next++
-		r.dropped++
+		r.drop()
 	}
 	if r.next > LogLines {
 		n := copy(r.lines, r.lines[r.next:])
 		clear(r.lines[n:])
 		r.lines, r.next = r.lines[:n], 0
+	}
+}
+
+// drop takes the oldest line out.
+func (r *LogRing) drop() {
+	r.bytes -= len(r.lines[r.next].Text)
+	r.lines[r.next] = LogLine{}
+	r.next++
+	r.dropped++
+}
+
+// DropBefore takes the lines of earlier epochs out, counted as dropped.
+func (r *LogRing) DropBefore(epoch uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.next < len(r.lines) && r.lines[r.next].Epoch < epoch {
+		r.drop()
 	}
 }
 

@@ -66,28 +66,14 @@ func (f *Front) call(dst []byte, s *session, key callID, raw []byte, env *jsonrp
 	return dst
 }
 
-// resolve splits server__tool at its first separator. A server's id has no
-// separator in it but may end in "_", and then that is one byte too early: of
-// the two servers that a___b may mean, the one that lists the tool is meant.
+// resolve splits server__tool at its first separator: no id of a server or
+// group has one in it or ends in "_" (supervisor.ValidateID).
 func (f *Front) resolve(name []byte) (target Target, tool []byte) {
-	at := bytes.Index(name, []byte(separator))
-	if at <= 0 {
+	id, tool, ok := bytes.Cut(name, []byte(separator))
+	if !ok || len(id) == 0 {
 		return nil, nil
 	}
-	target, tool = f.runtime.Target(name[:at]), name[at+len(separator):]
-	if len(tool) < 2 || tool[0] != '_' || target != nil && lists(target, tool) {
-		return target, tool
-	}
-	other := f.runtime.Target(name[:at+1])
-	if other != nil && (target == nil || lists(other, tool[1:])) {
-		return other, tool[1:]
-	}
-	return target, tool
-}
-
-func lists(t Target, tool []byte) bool {
-	_, known, _ := findTool(t.View(), tool)
-	return known
+	return f.runtime.Target(id), tool
 }
 
 // releasable tells whether the runtime is done with a call that ended in err.

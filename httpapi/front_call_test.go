@@ -34,7 +34,7 @@ func masked(t testing.TB, line string) string {
 }
 
 func TestCallLineIsExact(t *testing.T) {
-	fl := newFleet(ready("s", `{"name":"t"}`, `{"name":"a__b"}`, `{"name":"_x"}`), ready("my_server_1", `{"name":"t"}`), ready("a_", `{"name":"b"}`, `{"name":"_c"}`), ready("a", `{"name":"z"}`))
+	fl := newFleet(ready("s", `{"name":"t"}`, `{"name":"a__b"}`, `{"name":"_x"}`), ready("my_server_1", `{"name":"t"}`), ready("a", `{"name":"z"}`, `{"name":"__c"}`))
 	unknown := ready("cold", `{"name":"old"}`)
 	unknown.ToolsStale = true
 	never := ready("never")
@@ -58,8 +58,7 @@ func TestCallLineIsExact(t *testing.T) {
 		{`{"name":"s__a__b"}`, "s", `{"name":"a__b"}`},
 		{`{"name":"s___x"}`, "s", `{"name":"_x"}`},
 		{`{"name":"my_server_1__t"}`, "my_server_1", `{"name":"t"}`},
-		{`{"name":"a___b"}`, "a_", `{"name":"b"}`},
-		{`{"name":"a____c"}`, "a_", `{"name":"_c"}`},
+		{`{"name":"a____c"}`, "a", `{"name":"__c"}`},
 		{`{"name":"a__z"}`, "a", `{"name":"z"}`},
 		{`{"name":"cold__new"}`, "cold", `{"name":"new"}`},
 		{`{"name":"never__any \"thing\""}`, "never", `{"name":"any \"thing\""}`},

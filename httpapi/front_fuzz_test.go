@@ -28,7 +28,7 @@ var frontSeeds = []string{
 	`{"jsonrpc":"2.0","id":1,"result":{}}`, "{\"jsonrpc\":\"2.0\",\r\n\"id\":\"\\ud800\",\"method\":\"tools/call\",\"params\":{\"name\":\"s__\\n\"}}",
 }
 
-func fuzzFleet() *fleet { return newFleet(ready("s", `{"name":"t"}`), ready("a_", `{"name":"b"}`)) }
+func fuzzFleet() *fleet { return newFleet(ready("s", `{"name":"t"}`), ready("a", `{"name":"_b"}`)) }
 
 // checkAnswer holds one answer against JSON-RPC.
 func checkAnswer(t *testing.T, sent, got []byte) {

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,60 +24,73 @@ import (
 type errorRow struct {
 	target     error
 	status     int
-	name       string
 	retryAfter int
 }
 
 // errorTable is the one table from errors to statuses; the first match wins.
-// The names and statuses are the contract's (reference section 2.2) where it
-// has one; a test walks all sentinels of supervisor and backends.
+// The statuses are the contract's (reference section 2.2) where it has one; a
+// test walks all sentinels of supervisor and backends.
 var errorTable = []errorRow{
 	// First: it wraps what the last member answered.
-	{supervisor.ErrGroupUnavailable, 503, "NoAvailableMemberError", 1},
-	{supervisor.ErrGroupNotFound, 404, "McpServerNotFoundError", 0},
-	{supervisor.ErrGroupExists, 422, "ValidationError", 0},
-	{supervisor.ErrServerNotFound, 404, "McpServerNotFoundError", 0},
-	{supervisor.ErrToolNotFound, 404, "ToolNotFoundError", 0},
-	{supervisor.ErrServerExists, 422, "ValidationError", 0},
-	{supervisor.ErrInvalidSpec, 422, "ValidationError", 0},
-	{supervisor.ErrNotBuilt, 422, "ValidationError", 0},
-	{supervisor.ErrInUse, 409, "McpServerInUseError", 0},
-	{supervisor.ErrStopped, 409, "McpServerNotReadyError", 0},
+	{supervisor.ErrGroupUnavailable, 503, 1},
+	{supervisor.ErrGroupNotFound, 404, 0},
+	{supervisor.ErrGroupExists, 422, 0},
+	{supervisor.ErrServerNotFound, 404, 0},
+	{supervisor.ErrToolNotFound, 404, 0},
+	{supervisor.ErrServerExists, 422, 0},
+	{supervisor.ErrInvalidSpec, 422, 0},
+	{supervisor.ErrNotBuilt, 422, 0},
+	{supervisor.ErrInUse, 409, 0},
+	{supervisor.ErrStopped, 409, 0},
 	// 502 and 503 would be kinder for the two starts, but clients of the
 	// reference program know 500.
-	{supervisor.ErrCannotStart, 500, "CannotStartMcpServerError", 0},
-	{supervisor.ErrStartFailed, 500, "McpServerStartError", 0},
-	{supervisor.ErrOverloaded, 429, "RateLimitExceededError", 1},
-	{supervisor.ErrClosing, 503, "RuntimeClosingError", 5},
-	{supervisor.ErrReadOnly, 507, "StateReadOnlyError", 0},
-	{supervisor.ErrInMemory, 409, "StateInMemoryError", 0},
-	{supervisor.ErrCallTimeout, 504, "ToolTimeoutError", 0},
-	{supervisor.ErrInternal, 500, "InternalServerError", 0},
+	{supervisor.ErrCannotStart, 500, 0},
+	{supervisor.ErrStartFailed, 500, 0},
+	{supervisor.ErrOverloaded, 429, 1},
+	{supervisor.ErrClosing, 503, 5},
+	{supervisor.ErrReadOnly, 507, 0},
+	{supervisor.ErrInMemory, 409, 0},
+	{supervisor.ErrCallTimeout, 504, 0},
+	{supervisor.ErrInternal, 500, 0},
 
-	{backends.ErrCrashed, 502, "McpServerCrashedError", 0},
-	{backends.ErrBusy, 429, "RateLimitExceededError", 1},
-	{backends.ErrMessageTooLarge, 502, "McpServerCrashedError", 0},
-	{backends.ErrProtocol, 502, "McpServerCrashedError", 0},
-	{backends.ErrStdoutClosed, 502, "McpServerCrashedError", 0},
-	{backends.ErrStdinStalled, 502, "McpServerCrashedError", 0},
-	{backends.ErrStdinClosed, 502, "McpServerCrashedError", 0},
-	{backends.ErrDeadline, 504, "ToolTimeoutError", 0},
-	{backends.ErrUnresponsive, 502, "McpServerCrashedError", 0},
-	{backends.ErrClosed, 502, "McpServerCrashedError", 0},
-	{backends.ErrPermanent, 500, "McpServerStartError", 0},
-	{backends.ErrReaperLost, 500, "McpServerStartError", 0},
-	{backends.ErrResource, 500, "McpServerStartError", 0},
+	{backends.ErrCrashed, 502, 0},
+	{backends.ErrBusy, 429, 1},
+	{backends.ErrMessageTooLarge, 502, 0},
+	{backends.ErrProtocol, 502, 0},
+	{backends.ErrStdoutClosed, 502, 0},
+	{backends.ErrStdinStalled, 502, 0},
+	{backends.ErrStdinClosed, 502, 0},
+	{backends.ErrDeadline, 504, 0},
+	{backends.ErrUnresponsive, 502, 0},
+	{backends.ErrClosed, 502, 0},
+	{backends.ErrPermanent, 500, 0},
+	{backends.ErrReaperLost, 500, 0},
+	{backends.ErrResource, 500, 0},
 
-	{errScrapes, 429, "RateLimitExceededError", 1},
-	{ErrConfigPath, 422, "ValidationError", 0},
-	{ErrConfiguration, 500, "ConfigurationError", 0},
-	{ErrConfigBackup, 503, "ConfigurationBackupError", 0},
+	{errScrapes, 429, 1},
+	{ErrConfigPath, 422, 0},
+	{ErrConfiguration, 500, 0},
+	{ErrConfigBackup, 503, 0},
 
-	{errCancelled, 499, "ClientClosedRequest", 0}, // which nobody reads
-	{ErrUnauthenticated, 401, "AuthenticationError", 0},
-	{ErrForbidden, 403, "AccessDeniedError", 0},
-	{context.DeadlineExceeded, 504, "OperationTimeoutError", 0},
-	{context.Canceled, 503, "RuntimeClosingError", 5},
+	{errCancelled, 499, 0}, // which nobody reads
+	{ErrUnauthenticated, 401, 0},
+	{ErrForbidden, 403, 0},
+	{context.DeadlineExceeded, 504, 0},
+	{context.Canceled, 503, 5},
+}
+
+// edgeNames are the names of errors that only the edge has, or that mean
+// something of their own here.
+var edgeNames = map[error]string{
+	errScrapes:               "RateLimitExceededError",
+	ErrConfigPath:            "ValidationError",
+	ErrConfiguration:         "ConfigurationError",
+	ErrConfigBackup:          "ConfigurationBackupError",
+	errCancelled:             "ClientClosedRequest",
+	ErrUnauthenticated:       "AuthenticationError",
+	ErrForbidden:             "AccessDeniedError",
+	context.DeadlineExceeded: "OperationTimeoutError",
+	context.Canceled:         "RuntimeClosingError",
 }
 
 // apiError is an error that knows its answer. Its message is written by us and
@@ -138,7 +152,7 @@ func describeError(err error) (answer *apiError, retryAfter int, known bool) {
 		if errors.As(err, &cannot) && cannot.RetryAfter > 0 {
 			retryAfter = max(1, int(math.Ceil(cannot.RetryAfter.Seconds())))
 		}
-		return &apiError{status: row.status, name: row.name, message: messageOf(err)}, retryAfter, true
+		return &apiError{status: row.status, name: cmp.Or(edgeNames[row.target], supervisor.ErrorName(row.target)), message: messageOf(err)}, retryAfter, true
 	}
 	return errContained, 0, false
 }

@@ -53,10 +53,15 @@ func TestEverySentinelHasAnAnswer(t *testing.T) {
 		"supervisor.ErrInMemory":         supervisor.ErrInMemory,
 		"backends.ErrReaperLost":         backends.ErrReaperLost,
 	}
+	for _, row := range errorTable {
+		if answer, _, _ := describeError(row.target); answer.name == "" {
+			t.Errorf("%v has no name", row.target)
+		}
+	}
 	for _, name := range sentinels(t, "supervisor", "backends") {
 		err, ok := values[name]
 		if !ok {
-			t.Errorf("%s is new: give it a row in errorTable and a line here", name)
+			t.Errorf("%s is new: give it a row in errorTable, its name in supervisor and a line here", name)
 			continue
 		}
 		rows := 0

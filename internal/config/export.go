@@ -13,6 +13,8 @@ import (
 
 	"github.com/aymanbagabas/go-udiff"
 	"gopkg.in/yaml.v3"
+
+	"github.com/aabb9013/hangar/internal/redact"
 )
 
 // Export is a configuration as a file that Load takes.
@@ -137,12 +139,12 @@ func (k *comparing) secret(p *path, value, _ string) string {
 	id := p.id()
 	if !k.second {
 		k.values[id] = value
-		return stars
+		return redact.Mark
 	}
 	if before, ok := k.values[id]; ok && before != value {
-		return stars + " (another value)"
+		return redact.Mark + " (another value)"
 	}
-	return stars
+	return redact.Mark
 }
 
 func (k *comparing) reference(*path, string) {}

@@ -3,21 +3,9 @@ package config
 import (
 	"net/url"
 	"strings"
+
+	"github.com/aabb9013/hangar/internal/redact"
 )
-
-// secretWords in a key make its value a secret: the contract's four (reference
-// section 6.6) and three more.
-var secretWords = []string{"secret", "key", "token", "password", "passwd", "credential", "authorization"}
-
-func secretKey(key string) bool {
-	key = strings.ToLower(key)
-	for _, word := range secretWords {
-		if strings.Contains(key, word) {
-			return true
-		}
-	}
-	return false
-}
 
 // secretPlace are the keys below which people put secrets under any name.
 func secretPlace(key string) bool {
@@ -42,18 +30,15 @@ func secretURL(text string) bool {
 		return true
 	}
 	for name := range u.Query() {
-		if secretKey(name) {
+		if redact.Sensitive(name) {
 			return true
 		}
 	}
 	return false
 }
 
-// stars stands for a secret that is not shown.
-const stars = "***"
-
-// starred writes stars for every secret, for readers who may not know it.
+// starred writes redact.Mark for every secret, for readers who may not know it.
 type starred struct{}
 
-func (starred) secret(*path, string, string) string { return stars }
+func (starred) secret(*path, string, string) string { return redact.Mark }
 func (starred) reference(*path, string)             {}

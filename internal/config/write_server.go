@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/aabb9013/hangar/internal/redact"
 	"github.com/aabb9013/hangar/supervisor"
 	"gopkg.in/yaml.v3"
 )
@@ -111,7 +112,7 @@ func secretWord(command []string, i int) secretPart {
 	switch {
 	case i > 0 && !strings.HasPrefix(word, "-") && opensSecret(command[i-1]):
 		return wholeWord
-	case assigned && value != "" && !strings.Contains(name, "://") && (secretKey(name) || secretURL(value)):
+	case assigned && value != "" && !strings.Contains(name, "://") && (redact.Sensitive(name) || secretURL(value)):
 		return afterSign
 	case secretURL(word):
 		return wholeWord
@@ -120,7 +121,7 @@ func secretWord(command []string, i int) secretPart {
 }
 
 func opensSecret(word string) bool {
-	return strings.HasPrefix(word, "-") && !strings.Contains(word, "=") && secretKey(word)
+	return strings.HasPrefix(word, "-") && !strings.Contains(word, "=") && redact.Sensitive(word)
 }
 
 // word writes a word of a command.

@@ -11,7 +11,8 @@ const Mark = "***"
 var words = []string{"secret", "key", "token", "password", "passwd", "credential", "authorization"}
 
 // Sensitive tells whether what stands under this name is a secret: the
-// contract's rule (reference section 6.6) and two more words.
+// contract's four words (reference section 6.6) and three more. It is the rule
+// of configurations, too.
 func Sensitive(name string) bool {
 	name = strings.ToLower(name)
 	for _, word := range words {
