@@ -58,7 +58,7 @@ var layers = []layer{
 		"child processes are started by the reaper"},
 	{"backends/backendtest", []string{"backends", "backends/link", "internal/jsonrpc", "internal/testserver/..."},
 		"the suite of all backends needs the stub server besides"},
-	{"internal", []string{"supervisor", "backends", "internal/jsonrpc", "internal/mcp"},
+	{"internal", []string{"supervisor", "backends", "internal/jsonrpc", "internal/redact", "internal/mcp"},
 		"internal packages are tools of the layers above and must not reach up"},
 	{"internal/usage", nil, "reading /proc needs nothing of ours"},
 	{"internal/limits", []string{"backends"}, "limits of processes know the host and the types of the contract, no policy"},

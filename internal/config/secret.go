@@ -3,21 +3,12 @@ package config
 import (
 	"net/url"
 	"strings"
+
+	"github.com/aabb9013/hangar/internal/redact"
 )
 
-// secretWords in a key make its value a secret: the contract's four (reference
-// section 6.6) and three more.
-var secretWords = []string{"secret", "key", "token", "password", "passwd", "credential", "authorization"}
-
-func secretKey(key string) bool {
-	key = strings.ToLower(key)
-	for _, word := range secretWords {
-		if strings.Contains(key, word) {
-			return true
-		}
-	}
-	return false
-}
+// secretKey tells whether what stands under a key is a secret.
+func secretKey(key string) bool { return redact.Sensitive(key) }
 
 // secretPlace are the keys below which people put secrets under any name.
 func secretPlace(key string) bool {
@@ -47,6 +38,15 @@ func secretURL(text string) bool {
 		}
 	}
 	return false
+}
+
+// writtenOut is what somebody wrote out in a value: the value, or of one with
+// references what stands beside them. A default is written out too.
+func writtenOut(value, written string) string {
+	if written == "" || strings.Contains(written, ":-") {
+		return value
+	}
+	return reference.ReplaceAllLiteralString(written, "")
 }
 
 // stars stands for a secret that is not shown.

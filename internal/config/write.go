@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/aabb9013/hangar/internal/redact"
 )
 
 // writer turns sections back into a document: the inverse of decoder, from
@@ -144,7 +146,7 @@ func (w *writer) text(value string, p *path, sh shade) *yaml.Node {
 }
 
 func (w *writer) textFrom(value, written string, p *path, sh shade) *yaml.Node {
-	hidden := sh == dark || sh != open && secretKey(p.key) || secretURL(value)
+	hidden := sh == dark || sh != open && secretKey(p.key) || secretURL(value) || redact.HoldsToken(writtenOut(value, written))
 	if hidden && value+written != "" {
 		return textNode(w.secrets.secret(p, value, written))
 	}
