@@ -58,7 +58,7 @@ var layers = []layer{
 		"child processes are started by the reaper"},
 	{"backends/backendtest", []string{"backends", "backends/link", "internal/jsonrpc", "internal/testserver/..."},
 		"the suite of all backends needs the stub server besides"},
-	{"internal", []string{"supervisor", "backends", "internal/jsonrpc", "internal/mcp"},
+	{"internal", []string{"supervisor", "backends", "internal/jsonrpc", "internal/redact", "internal/mcp"},
 		"internal packages are tools of the layers above and must not reach up"},
 	{"internal/config", []string{"supervisor", "backends", "internal/jsonrpc", "internal/mcp", "internal/redact"},
 		"as any internal package; what it writes for people hides secrets by the one rule"},

@@ -5,15 +5,17 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
+	"github.com/aabb9013/hangar/httpapi"
 	"github.com/aabb9013/hangar/internal/config"
 	"github.com/aabb9013/hangar/supervisor"
 )
 
 // ErrNoBackup: a backup of the configuration cannot be written; the text says
 // where and why.
-var ErrNoBackup = errors.New("the configuration cannot be backed up")
+var ErrNoBackup = httpapi.ErrConfigBackup
 
 // present is the configuration as it runs: the file as it was applied last,
 // with every change since and with the servers made by the API.
@@ -58,7 +60,7 @@ func (rt *Runtime) ExportConfig() (yaml string, variables []string, err error) {
 }
 
 // BackupConfig writes the present configuration beside the configuration file
-// and returns where. The last five are kept. ErrConfig without a file,
+// and returns where, as an absolute path. The last five are kept. ErrConfig without a file,
 // ErrNoBackup.
 func (rt *Runtime) BackupConfig() (path string, err error) {
 	if rt.opts.ConfigFile == "" {
@@ -77,7 +79,7 @@ func (rt *Runtime) BackupConfig() (path string, err error) {
 	if path, err = config.WriteBackup(rt.opts.ConfigFile, e.YAML); err != nil {
 		return "", fmt.Errorf("%w: %w", ErrNoBackup, err)
 	}
-	return path, nil
+	return filepath.Abs(path)
 }
 
 // DiffConfig compares the configuration file with the present configuration,

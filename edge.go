@@ -110,16 +110,8 @@ func (e edge) Backup(ctx context.Context) (httpapi.Backup, error) {
 
 func (e edge) ConfigDocument() (map[string]any, error) { return e.rt.ConfigDocument() }
 func (e edge) ExportConfig() (string, []string, error) { return e.rt.ExportConfig() }
-
-func (e edge) BackupConfig() (string, error) {
-	path, err := e.rt.BackupConfig()
-	return path, configError(err)
-}
-
-func (e edge) DiffConfig() (string, error) {
-	diff, err := e.rt.DiffConfig()
-	return diff, configError(err)
-}
+func (e edge) BackupConfig() (string, error)           { return e.rt.BackupConfig() }
+func (e edge) DiffConfig() (string, error)             { return e.rt.DiffConfig() }
 
 func (e edge) ReloadConfig(ctx context.Context, req httpapi.ReloadRequest) (httpapi.ReloadReport, error) {
 	r, err := e.rt.Reload(ctx, ReloadOptions{Path: req.Path, Hasty: req.Hasty, RequestedBy: req.RequestedBy})
@@ -130,18 +122,7 @@ func (e edge) ReloadConfig(ctx context.Context, req httpapi.ReloadRequest) (http
 		// Not the reason: it would tell of files that are none of the caller's business.
 		err = httpapi.ErrConfigPath
 	}
-	return httpapi.ReloadReport(*r), configError(err)
-}
-
-// configError tells the edge what kind of failure it has to answer.
-func configError(err error) error {
-	switch {
-	case errors.Is(err, ErrNoBackup):
-		return fmt.Errorf("%w: %w", httpapi.ErrConfigBackup, err)
-	case errors.Is(err, ErrConfig):
-		return fmt.Errorf("%w: %w", httpapi.ErrConfiguration, err)
-	}
-	return err
+	return httpapi.ReloadReport(*r), err
 }
 
 func (e edge) Status() httpapi.Status {

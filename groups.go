@@ -70,8 +70,8 @@ func (g *Groups) Update(ctx context.Context, id string, patch GroupPatch) error 
 }
 
 // Delete forgets a group. Servers that the configuration file defines inside of
-// it are stopped and forgotten too, others go on running; ErrGroupNotFound,
-// ErrReadOnly.
+// it are stopped and forgotten too, unless another group has them or another
+// server depends on them; others go on running. ErrGroupNotFound, ErrReadOnly.
 func (g *Groups) Delete(ctx context.Context, id string) error {
 	sys, err := g.rt.system()
 	if err != nil {

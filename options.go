@@ -67,7 +67,7 @@ var (
 	// ErrConfig: the configuration file cannot be used; the text has a line
 	// for each mistake. With ErrNotBuilt, the file is valid and asks for what
 	// this version does not have.
-	ErrConfig = errors.New("configuration refused")
+	ErrConfig = httpapi.ErrConfiguration
 )
 
 // Durability says what an acknowledged change survives.

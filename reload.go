@@ -27,7 +27,7 @@ type ReloadOptions struct {
 }
 
 // ReloadResult is what a reload did. Ids are in the order of the file, those
-// of groups behind those of servers.
+// of groups behind those of servers; what came stands behind what it depends on.
 type ReloadResult struct {
 	Path                               string
 	Added, Removed, Updated, Unchanged []string
@@ -108,33 +108,22 @@ func (rt *Runtime) reloadFrom(ctx context.Context, sys *actors.System, opts Relo
 	for _, w := range next.Warnings() {
 		result.Warnings = append(result.Warnings, w.Error())
 	}
+	owned, ownedGroups, err := rt.ownedByFile(sys, next)
+	if err != nil {
+		return err
+	}
+	plan := config.Diff(rt.configuration().WithSpecs(owned).WithGroups(ownedGroups), next)
+	// A permanent server starts as it comes: what it needs must be there before.
+	graph, _ := supervisor.NewGraph(next.Servers) // the file was checked
+	plan.Added = graph.InStartOrder(plan.Added)
 	specs := make(map[string]supervisor.ServerSpec, len(next.Servers))
 	for _, spec := range next.Servers {
 		specs[spec.ID] = spec
-	}
-	var owned []supervisor.ServerSpec
-	for _, v := range sys.Views() {
-		_, clash := specs[v.Spec.ID]
-		switch {
-		case v.Spec.Provenance == supervisor.FromConfig:
-			owned = append(owned, v.Spec)
-		case clash && v.Spec.Provenance == supervisor.FromEmbedder:
-			return fmt.Errorf("%w: server %q of the file is attached by the program; give it another id", ErrConfig, v.Spec.ID)
-		case clash:
-			rt.logger.Warn("the configuration file replaces a server of another owner", "server", v.Spec.ID, "owner", string(v.Spec.Provenance))
-		}
 	}
 	groups := make(map[string]supervisor.GroupSpec, len(next.GroupSpecs))
 	for _, spec := range next.GroupSpecs {
 		groups[spec.ID] = spec
 	}
-	var ownedGroups []supervisor.GroupSpec
-	for _, v := range sys.GroupViews() {
-		if v.Spec.Provenance == supervisor.FromConfig {
-			ownedGroups = append(ownedGroups, v.Spec)
-		}
-	}
-	plan := config.Diff(rt.configuration().WithSpecs(owned).WithGroups(ownedGroups), next)
 	result.Unchanged = append(plan.Unchanged, plan.UnchangedGroups...)
 	err = apply(ctx, sys, plan, specs, groups, opts.Hasty, result)
 	var applied []string
@@ -185,8 +174,9 @@ func (rt *Runtime) loadAgain(path string) (*config.Config, error) {
 }
 
 // apply carries a plan out, one server or group at a time: groups lose their
-// members before these go and get them after they came. One that cannot be
-// changed does not keep the others from it.
+// members before these go and get them after they came, and servers come before
+// those that change may need them. One that cannot be changed does not keep the
+// others from it.
 func apply(ctx context.Context, sys *actors.System, plan config.Plan, specs map[string]supervisor.ServerSpec, groups map[string]supervisor.GroupSpec, hasty bool, result *ReloadResult) error {
 	var faults []error
 	step := func(verb, id string, done *[]string, change func(context.Context) error) {
@@ -221,15 +211,15 @@ func apply(ctx context.Context, sys *actors.System, plan config.Plan, specs map[
 			return nil
 		})
 	}
+	for _, id := range plan.Added {
+		step("add server", id, &result.Added, func(ctx context.Context) error { return sys.Put(ctx, specs[id], replace) })
+	}
 	for _, change := range plan.Changed {
 		how := actors.KeepInstance
 		if change.Restart {
 			how = replace
 		}
 		step("change server", change.ID, &result.Updated, func(ctx context.Context) error { return sys.Put(ctx, specs[change.ID], how) })
-	}
-	for _, id := range plan.Added {
-		step("add server", id, &result.Added, func(ctx context.Context) error { return sys.Put(ctx, specs[id], replace) })
 	}
 	for _, id := range plan.ChangedGroups {
 		step("change group", id, &result.Updated, func(ctx context.Context) error { return sys.PutGroup(ctx, groups[id]) })

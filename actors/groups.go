@@ -163,7 +163,7 @@ func (s *System) changeGroup(ctx context.Context, id string, change func(supervi
 }
 
 // DeleteGroup forgets a group, and stops and forgets the servers that were
-// defined inside of it; others go on running.
+// defined inside of it and that nobody else needs; others go on running.
 func (s *System) DeleteGroup(ctx context.Context, id string) error {
 	g := s.fleet.Load().groups[id]
 	if g == nil {
@@ -171,19 +171,24 @@ func (s *System) DeleteGroup(ctx context.Context, id string) error {
 	}
 	members := g.now.Load().machine.Spec.Members
 	reply := make(chan error, 1)
-	if err := s.ask(ctx, s.registry, deleteGroup{id, reply}, reply, nil); err != nil {
+	if err := s.ask(ctx, s.registry, deleteGroup{id, supervisor.FromAPI, reply}, reply, nil); err != nil {
 		return err
 	}
 	return s.ofMembers(members, func(m supervisor.GroupMember) error {
-		err := error(nil)
-		if m.Owned {
-			err = s.Delete(ctx, m.ID)
+		if !m.Owned || s.isMember(m.ID) {
+			return nil
 		}
-		if errors.Is(err, supervisor.ErrServerNotFound) {
-			return nil // somebody was quicker
+		err := s.Delete(ctx, m.ID)
+		if errors.Is(err, supervisor.ErrServerNotFound) || errors.Is(err, supervisor.ErrInUse) {
+			return nil // somebody was quicker, or another server depends on it
 		}
 		return err
 	})
+}
+
+// isMember tells whether a server is a member of any group.
+func (s *System) isMember(id string) bool {
+	return slices.ContainsFunc(s.fleet.Load().groupOrder, func(g *group) bool { return g.now.Load().machine.Spec.Has(id) })
 }
 
 // Rebalance looks at all members of a group anew and closes its breaker.

@@ -19,9 +19,9 @@ func (s *System) PutGroup(ctx context.Context, spec supervisor.GroupSpec) error 
 	})
 }
 
-// RemoveGroup forgets a group and leaves its members alone: those that the
+// RemoveGroup forgets a group of the file and leaves its members alone: those that the
 // file defined inside of it are servers of the file.
 func (s *System) RemoveGroup(ctx context.Context, id string) error {
 	reply := make(chan error, 1)
-	return s.ask(ctx, s.registry, deleteGroup{id, reply}, reply, nil)
+	return s.ask(ctx, s.registry, deleteGroup{id, supervisor.FromConfig, reply}, reply, nil)
 }

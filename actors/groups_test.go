@@ -281,6 +281,97 @@ func TestSlowMemberIsEjectedWhenThatIsAskedFor(t *testing.T) {
 	})
 }
 
+// TestDeletedGroupLeavesWhatOthersNeed: an own server that another group has,
+// or that another server depends on, is shared.
+func TestDeletedGroupLeavesWhatOthersNeed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newTestSystemWith(t, nil, func(o *Options) {
+			o.Specs = specs(4)
+			o.Specs[3].DependsOn = []string{"s1"}
+			own := func(g *supervisor.GroupSpec) {
+				g.Provenance = supervisor.FromConfig
+				for i := range g.Members {
+					g.Members[i].Owned = true
+				}
+			}
+			o.Groups = []supervisor.GroupSpec{groupSpec([]string{"s0", "s1", "s2"}, own)}
+		})
+		ctx := context.Background()
+		other := groupSpec([]string{"s0"})
+		other.ID = "other"
+		wantNil(t, s.CreateGroup(ctx, other))
+		wantNil(t, s.DeleteGroup(ctx, "pool"))
+		s.wantState("s0", supervisor.Ready, supervisor.PhaseNone)
+		s.wantState("s1", supervisor.Ready, supervisor.PhaseNone)
+		if _, ok := s.View("s2"); ok {
+			t.Error("the group's own server is left")
+		}
+		if v, ok := s.GroupView("other"); !ok || len(v.Members) != 1 {
+			t.Errorf("the other group lost its member: %+v", v)
+		}
+	})
+}
+
+// TestFileWinsOverTheOtherKindAtAStart: servers and groups share their ids also
+// when a file and the store know one each.
+func TestFileWinsOverTheOtherKindAtAStart(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		store := persistence.NewMemory()
+		ctx := context.Background()
+		s := newTestSystemWith(t, nil, func(o *Options) { o.Store = store })
+		for _, spec := range specs(2) {
+			spec.Provenance = supervisor.FromAPI
+			wantNil(t, s.Create(ctx, spec))
+		}
+		wantNil(t, s.CreateGroup(ctx, groupSpec([]string{"s1"})))
+		wantNil(t, s.Close(ctx))
+		file := func(o *Options) {
+			o.Store = store
+			o.Specs = specs(1)
+			o.Specs[0].ID = "pool"
+			o.Groups = []supervisor.GroupSpec{groupSpec(nil, func(g *supervisor.GroupSpec) { g.ID, g.Provenance = "s0", supervisor.FromConfig })}
+		}
+		s = newTestSystemWith(t, nil, file)
+		_, group := s.GroupView("s0")
+		_, shadowed := s.View("s0")
+		_, server := s.View("pool")
+		_, shadowedGroup := s.GroupView("pool")
+		if !group || shadowed || !server || shadowedGroup {
+			t.Errorf("s0: group %v, server %v; pool: server %v, group %v", group, shadowed, server, shadowedGroup)
+		}
+		wantNil(t, s.RemoveGroup(ctx, "s0"))
+		wantNil(t, s.Close(ctx))
+		s = newTestSystemWith(t, nil, func(o *Options) { o.Store = store })
+		if v, ok := s.GroupView("pool"); !ok || len(v.Members) != 1 || len(s.Views()) != 2 {
+			t.Errorf("what the file hid is not back: %+v, %d servers", v, len(s.Views()))
+		}
+	})
+}
+
+// TestReloadKeepsTheStoredGroup: the file takes a group of the API over and
+// gives it back.
+func TestReloadKeepsTheStoredGroup(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		store := persistence.NewMemory()
+		ctx := context.Background()
+		open := func() *testSystem {
+			return newTestSystemWith(t, nil, func(o *Options) { o.Store, o.Specs = store, specs(2) })
+		}
+		s := open()
+		wantNil(t, s.CreateGroup(ctx, groupSpec([]string{"s1"})))
+		wantNil(t, s.PutGroup(ctx, groupSpec([]string{"s0"}, func(g *supervisor.GroupSpec) { g.Provenance = supervisor.FromConfig })))
+		wantNil(t, s.RemoveGroup(ctx, "pool"))
+		if _, ok := s.GroupView("pool"); ok {
+			t.Error("the group of the file is still there")
+		}
+		wantNil(t, s.Close(ctx))
+		s = open()
+		if v, ok := s.GroupView("pool"); !ok || v.Members[0].ID != "s1" {
+			t.Errorf("what the API has stored is gone: %+v", v)
+		}
+	})
+}
+
 func TestGroupsSurviveARestart(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		store := persistence.NewMemory()

@@ -33,13 +33,16 @@ type (
 		reply  chan error
 	}
 	deleteGroup struct {
-		id    string
-		reply chan error
-	}
-	// loadGroups: system → registry, once, after loadServers.
-	loadGroups struct {
-		groups []*group
+		id     string
+		source supervisor.Provenance // who deletes it
 		reply  chan error
+	}
+	// loadGroups: system → registry, once, after loadServers. Without an error
+	// applied then gets an answer of every group: from there on it takes calls.
+	loadGroups struct {
+		groups  []*group
+		applied chan error // as large as groups
+		reply   chan error
 	}
 	// groupSpawned: groups → registry; the group's pid is set, or its actor
 	// could not be made.
@@ -282,9 +285,9 @@ func (r *registry) deleteGroup(m deleteGroup) {
 		answer(m.reply, groupNotFound(m.id))
 		return
 	}
-	batch := persistence.Batch{
-		Docs:   []persistence.Doc{{Kind: docGroup, ID: m.id}},
-		Events: []persistence.Event{r.sys.record(groupEvent(supervisor.GroupDeleted, m.id, nil))},
+	batch := persistence.Batch{Events: []persistence.Event{r.sys.record(groupEvent(supervisor.GroupDeleted, m.id, nil))}}
+	if m.source != supervisor.FromConfig { // a reload does not touch what the API has stored
+		batch.Docs = []persistence.Doc{{Kind: docGroup, ID: m.id}}
 	}
 	r.busy[m.id] = true
 	r.commit(batch, func(err error) {
@@ -342,20 +345,20 @@ func (r *registry) loadGroups(m loadGroups) {
 				done(err)
 				return
 			}
-			r.sys.tell(r.sys.groups, spawnGroup{g, func(err error) { done(r.loaded(g, err)) }})
+			r.sys.tell(r.sys.groups, spawnGroup{g, func(err error) { done(r.loaded(g, m.applied, err)) }})
 		})
 	}
 }
 
 // loaded makes a restored group known, unless its actor could not be made.
-func (r *registry) loaded(g *group, err error) error {
+func (r *registry) loaded(g *group, applied chan error, err error) error {
 	var cells []*cell
 	if err == nil {
 		cells, err = r.sys.fleet.Load().members(g.durable)
 	}
 	if err == nil {
 		r.publishGroups(append(slices.Clone(r.sys.fleet.Load().groupOrder), g))
-		r.applyGroup(g, g.durable, cells, make(chan error, 1))
+		r.applyGroup(g, g.durable, cells, applied)
 	}
 	return err
 }

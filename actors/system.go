@@ -135,8 +135,12 @@ func New(opts Options) (*System, error) {
 	s.tell(s.registry, loadServers{restored, orphans, reply})
 	err = <-reply
 	if err == nil {
-		s.tell(s.registry, loadGroups{groups, reply})
+		applied := make(chan error, len(groups))
+		s.tell(s.registry, loadGroups{groups, applied, reply})
 		err = <-reply
+		for i := 0; err == nil && i < len(groups); i++ {
+			<-applied // what panics there is logged, and keeps nobody else from the start
+		}
 	}
 	if err != nil {
 		s.closing.Store(true)
@@ -184,6 +188,9 @@ func (s *System) restore(orphans orphans) ([]*cell, error) {
 	for _, spec := range s.opts.Specs {
 		configured[spec.ID] = true
 		cells = append(cells, newCell(s, uint64(len(cells)+1), spec, catalogues[spec.ID]))
+	}
+	for _, spec := range s.opts.Groups { // servers and groups share their ids
+		configured[spec.ID] = true
 	}
 	stored := make([]serverDoc, 0, len(docs))
 	for _, d := range docs {

@@ -193,10 +193,15 @@ func (f *fields) groupPatch() supervisor.GroupPatch {
 	return p
 }
 
+// canary reads the canary's share; a null, unlike that of other fields, is a
+// wish: no canary.
 func (f *fields) canary() **supervisor.Canary {
-	raw, ok := f.raw("canary")
-	if !ok {
+	raw, ok := f.values["canary"]
+	switch {
+	case !ok:
 		return nil
+	case string(raw) == "null":
+		return new(*supervisor.Canary)
 	}
 	o, err := decodeObject(raw)
 	if err != nil {
@@ -267,10 +272,15 @@ func (a *API) addMember(ctx *fasthttp.RequestCtx) error {
 	}{id, m.ID, true})
 }
 
+// removeMember answers 404 for a server that is no member: the reference
+// program answers as if there had been one.
 func (a *API) removeMember(ctx *fasthttp.RequestCtx) error {
 	id, member := pathParam(ctx, "id"), pathParam(ctx, "member_id")
 	if err := changeGroup(id, changeTimeout, func(ctx context.Context) error { return a.runtime.RemoveMember(ctx, id, member) }); err != nil {
-		return named(err, member)
+		if errors.Is(err, supervisor.ErrServerNotFound) {
+			return &apiError{status: 404, name: "McpServerNotFoundError", message: "mcp_server " + quoteClient(member) + " is no member of group " + quoteClient(id)}
+		}
+		return err
 	}
 	return respond(ctx, 200, struct {
 		ID      string `json:"group_id"`

@@ -54,6 +54,10 @@ func TestGroupBodiesAreRead(t *testing.T) {
 	if p := rt.patched; **p.Canary != (supervisor.Canary{Member: "math", Percent: 7}) || *p.MinHealthy != 3 || *p.Affinity != "" || p.Strategy != nil {
 		t.Errorf("%+v", rt.patched)
 	}
+	send(t, a, request{method: "PUT", path: "/api/groups/pool", body: `{"canary":null,"strategy":null}`})
+	if p := rt.patched; p.Canary == nil || *p.Canary != nil || p.Strategy != nil {
+		t.Errorf("a null must end the canary and nothing else: %+v", p)
+	}
 	send(t, a, request{method: "POST", path: "/api/groups/pool/members", body: `{"member_id":"planned","weight":9,"priority":4}`})
 	if rt.added != (supervisor.GroupMember{ID: "planned", Weight: 9, Priority: 4}) {
 		t.Errorf("%+v", rt.added)
@@ -80,7 +84,7 @@ func TestWrongGroupBodiesAreRefused(t *testing.T) {
 		{"POST", "/api/groups/none/members", `{"member_id":"math"}`, 404, "McpServerNotFoundError", "none"},
 		{"POST", "/api/groups/pool/members", `{"member_id":"math","weight":0}`, 422, "ValidationError", "weight"},
 		{"POST", "/api/groups/pool/members", `{"weight":1}`, 422, "ValidationError", "member_id"},
-		{"DELETE", "/api/groups/pool/members/none", ``, 404, "McpServerNotFoundError", "none"},
+		{"DELETE", "/api/groups/pool/members/none", ``, 404, "McpServerNotFoundError", "no member of group"},
 	} {
 		rt := groupFleet()
 		wantError(t, send(t, testAPI(rt), request{method: c.method, path: c.path, body: c.body}), c.status, c.name, c.text)

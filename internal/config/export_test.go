@@ -95,9 +95,10 @@ const secretsFile = `
 mcp_servers:
   a:
     command: [run, --api-key, hunter2, --token=hunter2, API_TOKEN=hunter2, "https://u:hunter2@h/x", "--url=https://h/?api_key=hunter2", plain]
-    args: [--password, hunter2]
+    args: [--password, hunter2, -H, "x-api-key: hunter2", --header, "Authorization: Bearer hunter2", "--header=X-Api-Key: hunter2", '{"password": "hunter2"}', ghp_hunter2hunter2hunter2, "-H", "Authorization: Bearer ${UNSET:-hunter2}"]
     env: {HOST: hunter2, TOKEN: "${TOKEN}", WITH_DEFAULT: "${UNSET:-hunter2}", MIXED: "hunter2${TOKEN}", EMPTY: ""}
     description: no secret
+    tools: [{name: t, inputSchema: {type: object, properties: {token: {type: string, default: sk-hunter2hunter2hunter2}}}}]
     canary: {nested: [{api_key: hunter2, deep: {x: 1}}], password: [hunter2, 5], token: {a: hunter2}, url: "redis://:hunter2@h", headers: {X-Team: hunter2}}
   r:
     mode: remote
@@ -155,6 +156,7 @@ func TestReferencesAreExportedAsTheyAreWritten(t *testing.T) {
     command:
       - ${PROGRAM:-run}
       - --level=${LEVEL}
+      - Bearer ${TOKEN}
     cwd: /srv/${TENANT}/x
     env:
       TOKEN: ${TOKEN}

@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"reflect"
+	"slices"
 
 	"github.com/aabb9013/hangar/supervisor"
 )
@@ -20,9 +21,12 @@ func (c *Config) WithGroups(specs []supervisor.GroupSpec) *Config {
 			continue
 		}
 		i, known := byID[spec.ID]
-		if known && same(reflect.ValueOf(c.GroupSpecs[i]), reflect.ValueOf(spec)) {
+		switch {
+		case known && same(reflect.ValueOf(c.GroupSpecs[i]), reflect.ValueOf(spec)):
 			out.Groups = append(out.Groups, c.Groups[i])
-		} else {
+		case known && spec.Provenance == supervisor.FromConfig:
+			out.Groups = append(out.Groups, c.Groups[i].with(spec))
+		default:
 			out.Groups = append(out.Groups, groupOf(spec))
 		}
 		out.GroupSpecs = append(out.GroupSpecs, spec)
@@ -48,6 +52,24 @@ func groupOf(s supervisor.GroupSpec) Group {
 		g.Members = append(g.Members, Member{Server: defaultServer(m.ID), Name: m.ID, Weight: m.Weight, Priority: m.Priority})
 	}
 	return g
+}
+
+// with is the definition g changed to what spec says. What a spec does not have
+// stays: keys that only the file knows, and the servers defined inside.
+func (g *Group) with(spec supervisor.GroupSpec) Group {
+	out := groupOf(spec)
+	out.keyed, out.Tools.Policy = g.keyed, g.Tools.Policy
+	out.Access, out.Capabilities, out.ToolAccess, out.ToolProjection = g.Access, g.Capabilities, g.ToolAccess, g.ToolProjection
+	for i := range out.Members {
+		to := &out.Members[i]
+		j := slices.IndexFunc(g.Members, func(m Member) bool { return m.Name == to.Name && m.defined() })
+		if j >= 0 && spec.Members[i].Owned {
+			weight, priority := to.Weight, to.Priority
+			*to = g.Members[j]
+			to.Weight, to.Priority = weight, priority
+		}
+	}
+	return out
 }
 
 // inlined are the servers that groups define, by id, as they run now; the

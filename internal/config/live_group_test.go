@@ -2,6 +2,7 @@ package config
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,6 +51,31 @@ func TestGroupsAreWrittenWithTheServersTheyDefine(t *testing.T) {
 	e, err = c.WithSpecs([]supervisor.ServerSpec{c.Servers[0], changed}).WithGroups(c.GroupSpecs).Export()
 	if err != nil || strings.Count(e.YAML, "inside\n") != 2 || !strings.Contains(e.YAML, "        description: changed\n") {
 		t.Errorf("%v\n%s", err, e.YAML)
+	}
+}
+
+// TestChangedGroupKeepsWhatOnlyTheFileHas: a change by the API must not cost an
+// export what a spec has no field for.
+func TestChangedGroupKeepsWhatOnlyTheFileHas(t *testing.T) {
+	t.Parallel()
+	text := strings.Replace(groupsFile, "    pins:\n", "    access:\n      only:\n        - bob\n    pins:\n", 1)
+	text = strings.Replace(text, "    mode: group\n", "    mode: group\n    tools:\n      deny_list:\n        - rm\n", 1)
+	c := mustParse(t, text, map[string]string{"TOKEN": "hunter2"})
+	spec := c.GroupSpecs[0].With(supervisor.GroupMember{ID: "made", Weight: 1, Priority: 1})
+	spec.Strategy = supervisor.ByPriority
+	made := supervisor.ServerSpec{ID: "made", Mode: supervisor.ModeSubprocess, Command: []string{"y"}, Provenance: supervisor.FromAPI}.WithDefaults()
+	e, err := c.WithSpecs(append(slices.Clone(c.Servers), made)).WithGroups([]supervisor.GroupSpec{spec}).Export()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"strategy: priority\n", "- bob\n", "- rm\n", "        id: inside\n", "- --token=${TOKEN}\n", "      - id: made\n"} {
+		if !strings.Contains(e.YAML, want) {
+			t.Errorf("%q is lost:\n%s", want, e.YAML)
+		}
+	}
+	back := mustParse(t, e.YAML, map[string]string{"TOKEN": "hunter2"})
+	if got, want := back.GroupSpecs[0], spec; !same(reflect.ValueOf(got), reflect.ValueOf(want)) {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
 

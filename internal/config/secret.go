@@ -37,6 +37,15 @@ func secretURL(text string) bool {
 	return false
 }
 
+// writtenOut is what somebody wrote out in a value: the value, or of one with
+// references what stands beside them. A default is written out too.
+func writtenOut(value, written string) string {
+	if written == "" || strings.Contains(written, ":-") {
+		return value
+	}
+	return reference.ReplaceAllLiteralString(written, "")
+}
+
 // starred writes redact.Mark for every secret, for readers who may not know it.
 type starred struct{}
 

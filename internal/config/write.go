@@ -146,7 +146,7 @@ func (w *writer) text(value string, p *path, sh shade) *yaml.Node {
 }
 
 func (w *writer) textFrom(value, written string, p *path, sh shade) *yaml.Node {
-	hidden := sh == dark || sh != open && redact.Sensitive(p.key) || secretURL(value)
+	hidden := sh == dark || sh != open && redact.Sensitive(p.key) || secretURL(value) || redact.HoldsToken(writtenOut(value, written))
 	if hidden && value+written != "" {
 		return textNode(w.secrets.secret(p, value, written))
 	}

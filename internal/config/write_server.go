@@ -65,7 +65,7 @@ func (w *writer) command(words []string, p *path, from func(int) *path) *yaml.No
 	list := &yaml.Node{Kind: yaml.SequenceNode}
 	for i, word := range words {
 		written := w.origins.of(from(i), word)
-		list.Content = append(list.Content, w.word(word, written, secretWord(words, i), p.item(i)))
+		list.Content = append(list.Content, w.word(word, written, secretWord(words, i, written), p.item(i)))
 	}
 	return list
 }
@@ -104,9 +104,9 @@ const (
 	wholeWord
 )
 
-// secretWord finds the values of --api-key=x, --api-key x, TOKEN=x, and URLs
-// with credentials.
-func secretWord(command []string, i int) secretPart {
+// secretWord finds the values of --api-key=x, --api-key x, TOKEN=x, URLs with
+// credentials, and words that have a secret in them, as headers may.
+func secretWord(command []string, i int, written string) secretPart {
 	word := command[i]
 	name, value, assigned := strings.Cut(word, "=")
 	switch {
@@ -114,7 +114,7 @@ func secretWord(command []string, i int) secretPart {
 		return wholeWord
 	case assigned && value != "" && !strings.Contains(name, "://") && (redact.Sensitive(name) || secretURL(value)):
 		return afterSign
-	case secretURL(word):
+	case secretURL(word), redact.HoldsSecret(writtenOut(word, written)):
 		return wholeWord
 	}
 	return noPart

@@ -24,7 +24,8 @@ func Sensitive(name string) bool {
 }
 
 // Command returns the arguments without the values of --api-key=x, --api-key x
-// and TOKEN=x and without the credentials of URLs.
+// and TOKEN=x, without the credentials of URLs and without what else in a word
+// has the form of a secret, as in headers.
 func Command(command []string) []string {
 	out := make([]string, 0, len(command))
 	eachArgument(command, func(arg, shown, _ string) { out = append(out, shown) })
@@ -48,6 +49,8 @@ func eachArgument(command []string, yield func(arg, shown, secret string)) {
 			shown = name + "=" + URL(value)
 		case strings.Contains(arg, "://"):
 			shown = URL(arg)
+		default:
+			shown = forms(arg)
 		}
 		hideNext = flag && !assigned && Sensitive(name)
 		yield(arg, shown, secret)

@@ -124,3 +124,29 @@ func FuzzRedactor(f *testing.F) {
 		}
 	})
 }
+
+func TestNoSecretIsLeftInACommand(t *testing.T) {
+	for want, command := range map[string][]string{
+		"npx -H Authorization: ***":          {"npx", "-H", "Authorization: Bearer hunter2"},
+		"npx --header=X-Api-Key: ***":        {"npx", "--header=X-Api-Key: hunter2"},
+		"npx ***":                            {"npx", "ghp_hunter2hunter2hunter2"},
+		"npx --api-key *** --token=*** A=1":  {"npx", "--api-key", "hunter2", "--token=hunter2", "A=1"},
+		"npx -y @scope/server-x /srv/a:/b x": {"npx", "-y", "@scope/server-x", "/srv/a:/b", "x"},
+	} {
+		got := strings.Join(Command(command), " ")
+		if strings.Contains(got, "hunter2") || got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+func TestHoldsToken(t *testing.T) {
+	for text, want := range map[string]bool{
+		"uses ghp_hunter2hunter2hunter2.": true, "sk-hunter2hunter2hunter2": true, "é:sk-hunter2hunter2hunter2": true,
+		"token: counts tokens": false, "sk-short": false, "": false,
+	} {
+		if HoldsToken(text) != want {
+			t.Errorf("%q: not %v", text, want)
+		}
+	}
+}
