@@ -135,6 +135,15 @@ func (c *cell) secrets() *redact.Redactor {
 	return r
 }
 
+// redactLog keeps the secrets of the instance that is about to start, and of
+// the one before, out of the server's log.
+func (c *cell) redactLog() {
+	secrets := c.secrets()
+	c.log.Redact(func(text string, cut bool) string {
+		return secrets.Excerpt(text, backends.LogLineBytes, cut)
+	})
+}
+
 // lastLines are the last lines of stderr of one epoch.
 func (c *cell) lastLines(epoch uint64, secrets *redact.Redactor) []supervisor.DossierLine {
 	tail := c.log.Tail(supervisor.MaxDossierLines)

@@ -429,3 +429,50 @@ func TestDossierHoldsNoSecret(t *testing.T) {
 		}
 	})
 }
+
+// The log is redacted as it is written, with what the instance was given: a
+// later environment knows nothing of an old secret.
+func TestLogHoldsNoSecret(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newTestSystem(t, always(fake.Script{Stderr: []string{
+			"connecting to https://u:canary-url@host with canary-1 or canary-2", "argument canary-argument", "Authorization: Bearer canary-header",
+			strings.Repeat("x", backends.LogLineBytes-6) + "canary-1", "plain",
+		}}), spec("a", func(s *supervisor.ServerSpec) {
+			s.Command = []string{"fake", "--token", "canary-argument"}
+			s.Env = map[string]string{"DB_PASSWORD": "canary-1"}
+		}))
+		s.mustEcho("a")
+		text := func() string {
+			lines, err := s.Logs("a", 100)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var all strings.Builder
+			for _, line := range lines {
+				if len(line.Text) > backends.LogLineBytes+len("…...") {
+					t.Errorf("a line of %d bytes", len(line.Text))
+				}
+				fmt.Fprintf(&all, "%s\n", line.Text)
+			}
+			return all.String()
+		}
+		first := text()
+		env := map[string]string{"DB_PASSWORD": "canary-2"}
+		if err := s.Update(t.Context(), "a", supervisor.Patch{Env: &env}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Stop(t.Context(), "a", "test"); err != nil {
+			t.Fatal(err)
+		}
+		s.mustEcho("a")
+		after, ok := strings.CutPrefix(text(), first)
+		if !ok || !strings.Contains(after, "plain\n") || strings.Contains(first, "canary-1") || strings.Contains(after, "canary-2") {
+			t.Errorf("first\n%s\nthen\n%s", first, after)
+		}
+		for _, canary := range []string{"canary-url", "canary-argument", "canary-header", "xcan"} {
+			if strings.Contains(first+after, canary) {
+				t.Errorf("%s in the log", canary)
+			}
+		}
+	})
+}

@@ -18,6 +18,7 @@ func (c *cell) onGranted(m startGranted) {
 	}
 	ctx, cancel := context.WithTimeout(c.sys.living, c.spec.StartTimeout)
 	a.cancel = cancel
+	c.redactLog()
 	c.changes.begin()
 	spec := c.spec
 	c.sys.run("start of server "+c.id, a.failed, func() {

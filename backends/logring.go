@@ -17,23 +17,44 @@ type LogLine struct {
 
 // LogRing keeps the last lines of a server's log over restarts: at most
 // LogLines lines and LogBytes bytes, the oldest go first. The zero value is
-// ready; all methods are safe for concurrent use.
+// ready and keeps lines as they are; all methods are safe for concurrent use.
 type LogRing struct {
 	mu      sync.Mutex
+	redact  func(text string, cut bool) string
 	lines   []LogLine // ring once full
 	next    int
 	bytes   int
 	dropped uint64
 }
 
+// Redact sets what the text of every line passes through from now on, before
+// anybody sees it. The function is called by whoever adds a line, so it must be
+// safe for concurrent use and must not use the ring; cut tells it that the line
+// was cut off at LogLineBytes, perhaps within a secret.
+func (r *LogRing) Redact(redact func(text string, cut bool) string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.redact = redact
+}
+
 // Add appends one line; a text over LogLineBytes is cut and marked "...".
 func (r *LogRing) Add(line LogLine) {
-	if len(line.Text) > LogLineBytes {
+	long := len(line.Text) > LogLineBytes
+	if long {
 		cut := LogLineBytes
 		for cut > LogLineBytes-utf8.UTFMax && !utf8.RuneStart(line.Text[cut]) {
 			cut--
 		}
-		line.Text = line.Text[:cut] + "..."
+		line.Text = line.Text[:cut]
+	}
+	r.mu.Lock()
+	redact := r.redact
+	r.mu.Unlock()
+	if redact != nil {
+		line.Text = redact(line.Text, long)
+	}
+	if long {
+		line.Text += "..."
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
