@@ -31,7 +31,8 @@ const LogCutMark = "..."
 
 // Add appends one line; a text over LogLineBytes is cut and marked.
 func (r *LogRing) Add(line LogLine) {
-	if len(line.Text) > LogLineBytes {
+	long := len(line.Text) > LogLineBytes
+	if long {
 		cut := LogLineBytes
 		for cut > LogLineBytes-utf8.UTFMax && !utf8.RuneStart(line.Text[cut]) {
 			cut--
