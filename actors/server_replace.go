@@ -114,7 +114,8 @@ func (c *cell) secondEnded(epoch uint64, err error, exit *backends.Exit) bool {
 }
 
 // switchInstance sends calls to the candidate from here on. The pointers change
-// first: what comes after may panic and is done again by nobody.
+// first and the answer is deferred: what is between may panic, and nobody does
+// it again.
 func (c *cell) switchInstance(oldEpoch uint64) {
 	r, old, tools := c.replacement, c.instance, c.catalogue
 	if c.corked {
@@ -123,13 +124,13 @@ func (c *cell) switchInstance(oldEpoch uint64) {
 	}
 	c.leaver = &leaver{epoch: oldEpoch, instance: old}
 	c.instance, c.replacement = r.ready.instance, nil
+	defer r.answer(nil)
 	c.takeSpec(r.spec)
 	c.drain, c.relist = supervisor.DrainRate{}, r.relist
 	c.setCatalogue(r.ready.catalogue)
 	c.lastSuccess = time.Now()
 	c.publish()
 	c.emit(supervisor.Event{Kind: supervisor.ServerReplaced, Epoch: r.epoch, Data: replaced(oldEpoch, tools, c.catalogue)})
-	r.answer(nil)
 }
 
 // promoteCandidate makes the candidate's attempt the server's own: the instance
@@ -137,12 +138,12 @@ func (c *cell) switchInstance(oldEpoch uint64) {
 func (c *cell) promoteCandidate() {
 	r := c.replacement
 	c.attempt, c.replacement, c.relist = r.attempt, nil, r.relist
+	defer r.answer(nil)
 	c.takeSpec(r.spec)
 	if c.attempt.cancel == nil && c.queue.size > 0 {
 		c.sys.tell(c.sys.starts, hurryStart{c, r.epoch})
 	}
 	c.publish()
-	r.answer(nil)
 }
 
 // takeSpec brings a spec into force together with an instance that has it.
@@ -172,10 +173,10 @@ func (c *cell) dropReplacement(reason string) {
 	}
 	err := c.replaceError(c.secrets().Excerpt(reason, maxReason, false))
 	c.replacement = nil
+	defer r.answer(err)
 	if r.attempt != nil {
 		r.attempt.abandon(err)
 	}
-	r.answer(err)
 }
 
 func (c *cell) replaceError(reason string) error {

@@ -3,7 +3,10 @@ package actors
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -326,4 +329,139 @@ func TestHandOverSurvivesPanicsOfTheActor(t *testing.T) {
 		s.mustEcho("a")
 		s.settled("a", 2, "new")
 	})
+}
+
+// TestPanicInTheMiddleOfTheSwitch: the call that waits for a slot of the new
+// instance loses the actor between the switch and the stop of the old one.
+func TestPanicInTheMiddleOfTheSwitch(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		sends := 0
+		rig := &rigged{onSend: func(*backends.Call) {
+			if sends++; sends == 2 {
+				panic("provoked")
+			}
+		}}
+		s := newRiggedSystem(t, scripts(fake.Script{CallDelay: 10 * time.Second}), rig, func(o *Options) {
+			o.Specs = []supervisor.ServerSpec{fromFile("a", concurrency(1))}
+		})
+		first := s.begin(callOf{server: "a", tool: "echo"})
+		synctest.Wait()
+		second := s.begin(callOf{server: "a", tool: "echo"})
+		synctest.Wait()
+		if err := <-s.handOver("a", "new", concurrency(1)); err != nil {
+			t.Fatal(err)
+		}
+		wantErr(t, second.wait(), supervisor.ErrInternal)
+		s.mustEcho("a")
+		if err := first.wait(); err != nil {
+			t.Errorf("the call of the old instance: %v", err)
+		}
+		s.settled("a", 2, "new")
+	})
+}
+
+// TestLostFactsOfACandidateAreToldAgain: the actor is lost over the end of the
+// attempt, whichever it is; the change has its answer all the same.
+func TestLostFactsOfACandidateAreToldAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		candidate fake.Script
+		epoch     uint64
+	}{
+		"ready": {fake.Script{StartDelay: time.Second}, 2}, "failed": {fake.Script{StartDelay: time.Second, InitCrash: true}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				var armed atomic.Bool
+				rig := &rigged{onPID: func() {
+					if armed.CompareAndSwap(true, false) {
+						panic("provoked")
+					}
+				}}
+				s := newRiggedSystem(t, scripts(fake.Script{}, c.candidate), rig, func(o *Options) {
+					o.Specs = []supervisor.ServerSpec{fromFile("a")}
+				})
+				s.mustEcho("a")
+				done := s.handOver("a", "new")
+				armed.Store(true) // for the first state that is published after the attempt
+				if err := <-done; (err == nil) != (c.epoch == 2) {
+					t.Errorf("the change was answered with %v", err)
+				}
+				synctest.Wait()
+				if armed.Load() || s.count("", supervisor.ActorRestarted) != 1 {
+					t.Error("the actor was not lost")
+				}
+				s.mustEcho("a")
+				s.settled("a", c.epoch, map[uint64]string{1: "", 2: "new"}[c.epoch])
+			})
+		})
+	}
+}
+
+// TestHandOverChaos: seeded disturbances at random moments of replacements.
+// There are never more than two instances, every call and every change has its
+// answer, and in the end one instance serves with the last spec.
+func TestHandOverChaos(t *testing.T) {
+	for seed := range uint64(40) {
+		bubble(t, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 7))
+			s := newTestSystem(t, func(_ string, epoch uint64) fake.Script {
+				own := rand.New(rand.NewPCG(seed, epoch)) // starts are of another goroutine
+				script := fake.Script{
+					StartDelay: time.Duration(own.IntN(400)) * time.Millisecond, InitDelay: time.Duration(own.IntN(200)) * time.Millisecond,
+					CallDelay: time.Duration(own.IntN(3000)) * time.Millisecond, StopDelay: time.Duration(own.IntN(1500)) * time.Millisecond,
+				}
+				switch own.IntN(8) {
+				case 0:
+					script.InitCrash, script.ExitCode = true, 1
+				case 1:
+					script.StartErr = errors.New("chaos")
+				case 2:
+					script.ExitAfterInit = true
+				}
+				return script
+			}, fromFile("a"))
+			var calls []*pending
+			var changes []<-chan error
+			for i := range 120 {
+				time.Sleep(time.Duration(random.IntN(300)) * time.Millisecond)
+				switch random.IntN(12) {
+				case 0, 1, 2:
+					changes = append(changes, s.handOver("a", fmt.Sprint("change ", i)))
+				case 3:
+					if in := s.backend.Last("a"); in != nil {
+						in.Crash(1)
+					}
+				case 4:
+					if all := s.backend.Instances(); len(all) > 1 {
+						all[len(all)-2].Crash(1)
+					}
+				case 5:
+					go func() { _ = s.Stop(context.Background(), "a", "chaos") }()
+				case 6:
+					go func() { _ = s.Put(context.Background(), fromFile("a", described("plain")), DrainInstance) }()
+				default:
+					calls = append(calls, s.begin(callOf{server: "a", tool: "echo", timeout: time.Duration(1+random.IntN(20)) * time.Second}))
+				}
+			}
+			for _, p := range calls {
+				_ = p.wait()
+			}
+			for _, done := range changes {
+				<-done
+			}
+			time.Sleep(2 * replacedDrain) // what drained is gone, what was given up may start again
+			if n := s.backend.MaxLiveOf("a"); n > 2 {
+				t.Errorf("seed %d: %d instances at one time", seed, n)
+			}
+			for range 50 { // the scripts go on to break candidates and starts
+				if _, err := s.Start(t.Context(), "a"); err == nil && <-s.handOver("a", "last") == nil {
+					break
+				}
+			}
+			time.Sleep(2 * time.Second)
+			if v := s.view("a"); v.Spec.Description != "last" || s.backend.Live() > 1 || s.Starting() != 0 {
+				t.Errorf("seed %d: %+v, %d live, %d starting", seed, v, s.backend.Live(), s.Starting())
+			}
+		})
+	}
 }

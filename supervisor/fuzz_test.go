@@ -262,7 +262,7 @@ func (c *checker) checkWishes(old Machine, in Input) {
 		}
 	case StartFailed:
 		noRetry := in.Class == FailPermanent || in.Class == FailDependency
-		if noRetry && old.Phase != PhaseStopping && old.State == Initializing && !c.m.AtRest() && !c.isStale(in) {
+		if noRetry && in.Epoch == old.Epoch && old.Phase != PhaseStopping && old.State == Initializing && !c.m.AtRest() && !c.isStale(in) {
 			c.t.Errorf("a start that failed for %v is planned again: %s", in.Class, render(c.m, c.now))
 		}
 	case StopWanted:
