@@ -20,7 +20,7 @@ type ReloadOptions struct {
 	// it. It is read this once; what is watched stays the same.
 	Path string
 	// Hasty ends instances that are replaced or removed without waiting for
-	// their calls.
+	// their calls, and without starting another one first.
 	Hasty bool
 	// RequestedBy stands in the events and the log.
 	RequestedBy string
@@ -51,7 +51,9 @@ const reloadStep = time.Minute
 // servers made by the API or attached stay as they are, and a server that did
 // not change keeps its process. A changed one is stopped after its calls, if
 // its process cannot see the change, and starts with the next call; one at a
-// time. Reloads run one after the other, at most MaxReloads wait.
+// time. With reload.strategy blue_green the new instance is started first and
+// calls go to the old one until it is ready; if it cannot start, that server
+// goes on as it was. Reloads run one after the other, at most MaxReloads wait.
 //
 // With ErrConfig nothing was changed; with any other error the result tells
 // what was, and another Reload tries the rest again.
@@ -125,7 +127,7 @@ func (rt *Runtime) reloadFrom(ctx context.Context, sys *actors.System, opts Relo
 		groups[spec.ID] = spec
 	}
 	result.Unchanged = append(plan.Unchanged, plan.UnchangedGroups...)
-	err = apply(ctx, sys, plan, specs, groups, opts.Hasty, result)
+	err = apply(ctx, sys, plan, specs, next.SideBySide(), groups, opts.Hasty, result)
 	var applied []string
 	applied, result.RestartRequired = rt.applySections(sys, plan.Sections, next)
 	rt.mu.Lock()
@@ -177,7 +179,7 @@ func (rt *Runtime) loadAgain(path string) (*config.Config, error) {
 // members before these go and get them after they came, and servers come before
 // those that change may need them. One that cannot be changed does not keep the
 // others from it.
-func apply(ctx context.Context, sys *actors.System, plan config.Plan, specs map[string]supervisor.ServerSpec, groups map[string]supervisor.GroupSpec, hasty bool, result *ReloadResult) error {
+func apply(ctx context.Context, sys *actors.System, plan config.Plan, specs map[string]supervisor.ServerSpec, sideBySide map[string]bool, groups map[string]supervisor.GroupSpec, hasty bool, result *ReloadResult) error {
 	var faults []error
 	step := func(verb, id string, done *[]string, change func(context.Context) error) {
 		if ctx.Err() != nil {
@@ -216,7 +218,10 @@ func apply(ctx context.Context, sys *actors.System, plan config.Plan, specs map[
 	}
 	for _, change := range plan.Changed {
 		how := actors.KeepInstance
-		if change.Restart {
+		switch {
+		case change.Restart && sideBySide[change.ID] && !hasty:
+			how = actors.HandOver
+		case change.Restart:
 			how = replace
 		}
 		step("change server", change.ID, &result.Updated, func(ctx context.Context) error { return sys.Put(ctx, specs[change.ID], how) })

@@ -66,6 +66,9 @@ type cell struct {
 	instance backends.Instance
 	timers   [supervisor.TimerKinds]*time.Timer
 
+	replacement *replacement // a second instance that is to take over; else nil
+	leaver      *leaver      // a second instance that is being ended; else nil
+
 	catalogue  *backends.Catalogue
 	predefined bool // the catalogue is the spec's, not the server's
 	stale      bool // the catalogue is of an instance that ended
@@ -145,6 +148,11 @@ func (c *cell) emit(e supervisor.Event) {
 	case supervisor.ServerCrashed, supervisor.ServerStartFailed:
 		c.emitEnd(e)
 		return
+	case supervisor.ServerReplaceFailed:
+		if e.Data["class"] != nil { // it failed by itself
+			c.emitEnd(e)
+			return
+		}
 	case supervisor.ServerStarted:
 		c.short = false
 	case supervisor.ServerStopped:

@@ -84,7 +84,7 @@ func (c *cell) dossier(e supervisor.Event) *supervisor.Dossier {
 	d := &supervisor.Dossier{
 		ID: fmt.Sprintf("%x-%d", now.UnixNano(), e.Epoch), Server: c.id, Kind: kindOfEnd(e.Kind, end.exit),
 		At: now.UTC().Round(0), Epoch: e.Epoch, Reason: secrets.Excerpt(reason, maxReason, false), PID: end.pid,
-		Decision: supervisor.DecisionOf(c.machine),
+		Decision: c.decision(e.Kind),
 		Stderr:   c.lastLines(e.Epoch, secrets), Frames: []supervisor.DossierFrame{}, Calls: []supervisor.DossierCall{},
 		Waiting: c.queue.size, Memory: c.memoryCurve(e.Epoch), LastReplyAt: asTime(&c.lastReply).UTC(),
 	}
@@ -96,6 +96,9 @@ func (c *cell) dossier(e supervisor.Event) *supervisor.Dossier {
 		}
 	}
 	d.Changed = append([]string{}, c.changes.names()...)
+	if r := c.replacement; r.isFor(e.Epoch) {
+		d.Changed = addNames(d.Changed, changedFields(c.spec, r.spec)...)
+	}
 	if exit := end.exit; exit != nil {
 		d.OOM = exit.OOM
 		if exit.Signal != "" {
@@ -111,9 +114,16 @@ func (c *cell) dossier(e supervisor.Event) *supervisor.Dossier {
 	return d
 }
 
+func (c *cell) decision(kind supervisor.EventKind) supervisor.Decision {
+	if kind == supervisor.ServerReplaceFailed {
+		return supervisor.Decision{Action: supervisor.DecisionKept}
+	}
+	return supervisor.DecisionOf(c.machine)
+}
+
 func kindOfEnd(kind supervisor.EventKind, exit *backends.Exit) supervisor.DossierKind {
 	switch {
-	case kind == supervisor.ServerStartFailed:
+	case kind == supervisor.ServerStartFailed, kind == supervisor.ServerReplaceFailed:
 		return supervisor.DossierStartFailed
 	case exit == nil:
 	case errors.Is(exit.Err, backends.ErrUnresponsive):

@@ -269,6 +269,7 @@ type rigged struct {
 	onStart  func()
 	onSend   func(c *backends.Call)
 	onCancel func()
+	onPID    func()
 	mu       sync.Mutex
 	most     int // in flight at one time, over all instances
 }
@@ -311,6 +312,13 @@ func (i *riggedInstance) Cancel(id uint64, cause error) bool {
 		i.rig.onCancel()
 	}
 	return i.Instance.Cancel(id, cause)
+}
+
+func (i *riggedInstance) PID() int {
+	if i.rig.onPID != nil {
+		i.rig.onPID()
+	}
+	return i.Instance.PID()
 }
 
 // newRiggedSystem is newTestSystem with a rig around its instances.

@@ -3,6 +3,7 @@ package actors
 import (
 	"time"
 
+	"github.com/aabb9013/hangar/backends"
 	"github.com/aabb9013/hangar/supervisor"
 )
 
@@ -65,12 +66,22 @@ func (r *registry) respawn(c *cell, m reviveServer, err error) {
 	}})
 }
 
-// awaitEnd returns once nothing of the last life runs: two instances of one
-// server must never live at one time. It may only be called when the actor is
+// awaitEnd returns once nothing of the last life runs: an instance that nobody
+// knows of must never live. It may only be called when the actor is
 // gone, which closed everything.
 func (c *cell) awaitEnd() error {
 	var ends []<-chan struct{}
-	if a := c.attempt; a != nil {
+	attempts, instances := []*attempt{c.attempt}, []backends.Instance{c.instance}
+	if r := c.replacement; r != nil {
+		attempts = append(attempts, r.attempt)
+	}
+	if l := c.leaver; l != nil {
+		attempts, instances = append(attempts, l.attempt), append(instances, l.instance)
+	}
+	for _, a := range attempts {
+		if a == nil {
+			continue
+		}
 		if a.cancel != nil {
 			ends = append(ends, a.over)
 		}
@@ -78,8 +89,10 @@ func (c *cell) awaitEnd() error {
 			ends = append(ends, handed.instance.Done())
 		}
 	}
-	if c.instance != nil {
-		ends = append(ends, c.instance.Done())
+	for _, in := range instances {
+		if in != nil {
+			ends = append(ends, in.Done())
+		}
 	}
 	for _, end := range ends {
 		select {
@@ -98,6 +111,7 @@ func (c *cell) forgetLife() {
 	c.awaitsSlot.Store(false)
 	c.todo, c.working, c.holding, c.corked = nil, false, nil, false
 	c.attempt, c.instance = nil, nil
+	c.replacement, c.leaver = nil, nil
 	c.expiry, c.expireAt = nil, time.Time{}
 	c.timers = [supervisor.TimerKinds]*time.Timer{}
 	c.listing, c.relist = false, false

@@ -50,13 +50,17 @@ type (
 		reason string
 		hasty  bool // calls in flight are not waited for
 	}
-	// changeSpec: registry → server; the spec is already durable. Answered
-	// once readers see it.
+	// changeSpec: registry → server; the spec is already durable, but for a
+	// HandOver. Answered once readers see it, by a function that does not block
+	// and may be called again.
 	changeSpec struct {
 		spec    supervisor.ServerSpec
 		replace Replace
-		reply   chan error
+		answer  func(err error)
 	}
+	// withdrawReplacement: registry → server; a candidate is given up for
+	// another change that waits.
+	withdrawReplacement struct{}
 	// cancelCall: Ref → server; the caller gave up. By id, since the call may
 	// have ended and been reused before this arrives.
 	cancelCall struct {
@@ -120,7 +124,7 @@ type (
 func (m startServer) fail(err error) { answer(m.reply, err) }
 func (m stopServer) fail(err error)  { answer(m.reply, err) }
 func (m resetServer) fail(err error) { answer(m.reply, err) }
-func (m changeSpec) fail(err error)  { answer(m.reply, err) }
+func (m changeSpec) fail(err error)  { m.answer(err) }
 
 // To the starts actor.
 type (

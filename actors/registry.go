@@ -26,13 +26,16 @@ type registry struct {
 	busy    map[string]bool
 	queued  map[string][]change
 	leaving map[*cell]func()
-	edges   changingEdges
+	// replacing are the servers of which a second instance is to take over; a
+	// later change of one of them ends that.
+	replacing map[string]*cell
+	edges     changingEdges
 }
 
 func newRegistry(sys *System) *registry {
 	return &registry{
 		sys: sys, busy: make(map[string]bool),
-		queued: make(map[string][]change), leaving: make(map[*cell]func()),
+		queued: make(map[string][]change), leaving: make(map[*cell]func()), replacing: make(map[string]*cell),
 		edges: newChangingEdges(),
 	}
 }
@@ -96,6 +99,7 @@ func (r *registry) onChange(m change) {
 		m.fail(fmt.Errorf("%w: %d changes of %q wait", supervisor.ErrOverloaded, MaxChanges, id))
 	default:
 		r.queued[id] = append(r.queued[id], m)
+		r.withdrawReplacement(id)
 	}
 }
 
@@ -124,6 +128,7 @@ func (r *registry) begin(m change) {
 // the next that takes time.
 func (r *registry) free(id string) {
 	delete(r.busy, id)
+	delete(r.replacing, id)
 	r.edges.forget(id)
 	for len(r.queued[id]) > 0 && !r.busy[id] {
 		m := r.queued[id][0]

@@ -101,7 +101,7 @@ func (r *registry) update(m updateServer) {
 	r.commit(batch, func(err error) {
 		if err == nil {
 			c.durable = spec
-			r.sys.tell(c.pid, changeSpec{spec: spec, reply: m.reply})
+			r.sys.tell(c.pid, changeSpec{spec: spec, answer: func(err error) { answer(m.reply, err) }})
 		} else {
 			answer(m.reply, err)
 		}

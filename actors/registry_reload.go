@@ -12,7 +12,8 @@ import (
 // server of another owner with this id becomes the file's, as at a start; what
 // the API has stored of it stays stored. It returns when that is durable and
 // visible and no instance runs that the change ends; if ctx ends before, the
-// change still happens. The caller has validated the spec.
+// change still happens. With HandOver it returns when the new instance serves,
+// and with ErrReplaceFailed nothing was changed. The caller has validated the spec.
 func (s *System) Put(ctx context.Context, spec supervisor.ServerSpec, how Replace) error {
 	reply := make(chan error, 1)
 	return s.ask(ctx, s.registry, putServer{spec, how, reply}, reply, s.fleet.Load().byID[spec.ID])
@@ -33,6 +34,13 @@ func (r *registry) put(m putServer) {
 		r.create(createServer{m.spec, m.reply})
 		return
 	}
+	if m.replace == HandOver {
+		if slices.Equal(c.durable.DependsOn, m.spec.DependsOn) {
+			r.handOver(m, c)
+			return
+		}
+		m.replace = DrainInstance // the new instance must wait for what it needs
+	}
 	batch := persistence.Batch{Events: []persistence.Event{r.sys.record(supervisor.Event{
 		Kind: supervisor.ServerUpdated, Server: id, Data: map[string]any{"source": supervisor.FromConfig},
 	})}}
@@ -44,7 +52,7 @@ func (r *registry) put(m putServer) {
 			if linked {
 				r.publish(slices.Clone(r.sys.fleet.Load().order)) // with the new graph, before the server asks for it
 			}
-			r.sys.tell(c.pid, changeSpec(m))
+			r.sys.tell(c.pid, changeSpec{m.spec, m.replace, func(err error) { answer(m.reply, err) }})
 			r.keepRunning(c)
 		} else {
 			answer(m.reply, err)

@@ -46,6 +46,8 @@ func (c *cell) handle(ctx actor.Context) {
 		c.onMayStart(m)
 	case changeSpec:
 		c.onChangeSpec(m)
+	case withdrawReplacement:
+		c.onWithdrawReplacement()
 	case goOn:
 		c.onGoOn()
 	case startGranted:
@@ -111,7 +113,7 @@ type stopper struct {
 // settle looks for promises that the new state keeps.
 func (c *cell) settle() {
 	c.stoppers = slices.DeleteFunc(c.stoppers, func(s stopper) bool {
-		ended := !c.machine.Live || c.machine.Epoch != s.epoch
+		ended := c.leaver == nil && (!c.machine.Live || c.machine.Epoch != s.epoch)
 		if ended {
 			s.answer(nil)
 		}
@@ -121,7 +123,9 @@ func (c *cell) settle() {
 		return
 	}
 	if c.retired != "" {
-		c.leave()
+		if c.leaver == nil {
+			c.leave()
+		}
 		return
 	}
 	if c.machine.AtRest() && c.queue.size+len(c.starters) > 0 {

@@ -115,7 +115,7 @@ func (c *cell) onCancel(m cancelCall) {
 		call.Finish(m.cause)
 		return
 	}
-	if c.instance == nil || !c.instance.Cancel(m.id, m.cause) {
+	if (c.instance == nil || !c.instance.Cancel(m.id, m.cause)) && !c.leaver.cancel(m.id, m.cause) {
 		c.cancelledEarly(m.id, m.cause)
 	}
 }
@@ -152,6 +152,9 @@ func (c *cell) onExpired() {
 		if at := c.instance.Expire(now); next.IsZero() || !at.IsZero() && at.Before(next) {
 			next = at
 		}
+	}
+	if at := c.leaver.expire(now); next.IsZero() || !at.IsZero() && at.Before(next) {
+		next = at
 	}
 	c.expireAt = time.Time{}
 	c.expireBy(next)

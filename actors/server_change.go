@@ -15,12 +15,25 @@ const (
 	KeepInstance Replace = iota
 	DrainInstance
 	KillInstance
+	// HandOver keeps the instance serving, with the old spec, until a second
+	// one with the new spec is ready; then calls go to that one, in one step,
+	// and the old one ends after its calls. If the second one cannot start,
+	// nothing changes and the change has failed. A server that does not serve,
+	// or whose dependencies change, is replaced as by DrainInstance.
+	HandOver
 )
 
 // reasonReload stands in the events of stops that a changed file causes.
 const reasonReload = "config_reload"
 
 func (c *cell) onChangeSpec(m changeSpec) {
+	c.onWithdrawReplacement() // left behind by a panic, or there is none
+	if m.replace == HandOver {
+		if c.handOver(m) {
+			return
+		}
+		m.replace = DrainInstance
+	}
 	old := c.spec
 	c.changesMade().specChanged(c.spec, m.spec)
 	c.spec, c.fingerprint = m.spec, fingerprintOf(m.spec)
@@ -28,7 +41,7 @@ func (c *cell) onChangeSpec(m changeSpec) {
 	c.step(supervisor.PolicyChanged{Policy: supervisor.PolicyOf(m.spec)})
 	c.publish()
 	if m.replace == KeepInstance {
-		answer(m.reply, nil)
+		m.answer(nil)
 		return
 	}
 	c.replaceInstance(m)
@@ -46,10 +59,10 @@ func (c *cell) replaceInstance(m changeSpec) {
 		} else {
 			c.step(supervisor.StopWanted{Reason: reasonReload})
 		}
-		answer(m.reply, nil)
+		m.answer(nil)
 		return
 	}
-	c.stoppers = append(c.stoppers, stopper{func(err error) { answer(m.reply, err) }, c.machine.Epoch})
+	c.stoppers = append(c.stoppers, stopper{m.answer, c.machine.Epoch})
 	c.stop(reasonReload, m.replace == KillInstance)
 	if waiting {
 		c.step(supervisor.StartWanted{Cause: supervisor.CauseCall})

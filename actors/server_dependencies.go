@@ -43,6 +43,9 @@ func (c *cell) tellDependencies(e supervisor.Event) {
 		return
 	}
 	reason, _ := e.Data["reason"].(string)
+	if e.Kind == supervisor.ServerStopped && reason == supervisor.ReasonReplaced {
+		return // the server goes on
+	}
 	fact := memberFact{cell: c, epoch: e.Epoch, reason: reason}
 	switch m := &c.machine; {
 	case e.Kind == supervisor.ServerGaveUp:

@@ -14,12 +14,20 @@ const drainGrace = 5 * time.Second
 func (c *cell) perform(effect supervisor.Effect) {
 	switch e := effect.(type) {
 	case supervisor.StartInstance:
+		if e.Candidate {
+			c.beginCandidate(e.Epoch)
+			return
+		}
 		c.relist = false
 		if c.machine.Recovering {
 			c.happened.Restarted.Add(1)
 		}
 		c.attempt = &attempt{cell: c, epoch: e.Epoch, over: make(chan struct{})}
 		c.wantTurn(e.Epoch)
+	case supervisor.SwitchInstance:
+		c.switchInstance(e.Old)
+	case supervisor.PromoteCandidate:
+		c.promoteCandidate()
 	case supervisor.StopInstance:
 		c.stopInstance(e)
 	case supervisor.ProbeInstance:
@@ -64,6 +72,9 @@ func (c *cell) disarm(kind supervisor.TimerKind) {
 
 // stopInstance ends the instance, or the attempt to make one.
 func (c *cell) stopInstance(e supervisor.StopInstance) {
+	if c.stopSecond(e) {
+		return
+	}
 	if in := c.instance; in != nil {
 		if e.Kill {
 			in.Kill(backends.ErrUnresponsive)

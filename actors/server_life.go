@@ -18,6 +18,7 @@ func (c *cell) panicked(msg any, err error) {
 	}
 	switch m := msg.(type) {
 	case startGranted:
+		c.loseCandidate(m.epoch)
 		if a := c.attempt; a != nil && a.epoch == m.epoch && a.cancel == nil {
 			c.attempt = nil
 			c.sys.tell(c.sys.starts, startOver{c, m.epoch})
@@ -63,6 +64,7 @@ func (c *cell) onActorStarted() {
 		}
 	}
 	c.work()
+	c.adoptSecond()
 	c.dispatch()
 	c.expireAgain()
 }
@@ -92,6 +94,7 @@ func (c *cell) onActorStopped() {
 		in.Kill(err)
 		c.sys.run("end of an instance", func(error) {}, func() { <-in.Done() })
 	}
+	c.abandonSecond(err)
 	if c.retired == "" && !c.sys.closing.Load() {
 		c.onGivenUp(err)
 	}

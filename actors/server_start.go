@@ -11,15 +11,19 @@ import (
 
 // onGranted begins the attempt, unless it was given up meanwhile.
 func (c *cell) onGranted(m startGranted) {
-	a := c.attempt
+	a, spec := c.attempt, c.spec
+	if r := c.replacement; r.isFor(m.epoch) {
+		a, spec = r.attempt, r.spec
+	}
 	if a == nil || a.epoch != m.epoch || a.cancel != nil {
 		c.sys.tell(c.sys.starts, startOver{c, m.epoch})
 		return
 	}
-	ctx, cancel := context.WithTimeout(c.sys.living, c.spec.StartTimeout)
+	ctx, cancel := context.WithTimeout(c.sys.living, spec.StartTimeout)
 	a.cancel = cancel
-	c.changes.begin()
-	spec := c.spec
+	if a == c.attempt {
+		c.changes.begin()
+	}
 	c.launching(&spec, a.epoch) // before it can write a line
 	c.sys.run("start of server "+c.id, a.failed, func() {
 		defer close(a.over)
@@ -31,6 +35,9 @@ func (c *cell) onGranted(m startGranted) {
 }
 
 func (c *cell) onStarted(m instanceStarted) {
+	if c.secondStarted(m) {
+		return
+	}
 	if c.attempt == nil || c.attempt.epoch != m.epoch {
 		if m.instance != c.instance { // told twice, after a panic
 			m.instance.Kill(backends.ErrClosed)
@@ -58,6 +65,9 @@ func (c *cell) onStarted(m instanceStarted) {
 }
 
 func (c *cell) onStartFailed(m startFailed) {
+	if c.secondEnded(m.epoch, m.err, m.exit) {
+		return
+	}
 	if m.epoch != c.machine.Epoch || !c.machine.Live || c.instance != nil {
 		return
 	}
@@ -78,6 +88,9 @@ func (c *cell) onStartFailed(m startFailed) {
 }
 
 func (c *cell) onEnded(m instanceEnded) {
+	if c.secondEnded(m.epoch, nil, &m.exit) {
+		return
+	}
 	if m.epoch != c.machine.Epoch || !c.machine.Live {
 		return
 	}

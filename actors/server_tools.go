@@ -64,6 +64,10 @@ func sameTools(a, b *backends.Catalogue) bool {
 // onToolListChanged reads the list again: one refresh at a time, however
 // often the server says so.
 func (c *cell) onToolListChanged(epoch uint64) {
+	if r := c.replacement; r.isFor(epoch) {
+		r.relist = true
+		return
+	}
 	if epoch != c.machine.Epoch || !c.machine.Live {
 		return
 	}

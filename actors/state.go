@@ -55,7 +55,7 @@ type kept struct {
 // sameAs tells whether nothing changed that is worth a write.
 func (k *kept) sameAs(o *kept) bool {
 	a, b := &k.machine, &o.machine
-	return a.State == b.State && a.Phase == b.Phase && a.Epoch == b.Epoch && a.Failures == b.Failures &&
+	return a.State == b.State && a.Phase == b.Phase && a.LastEpoch() == b.LastEpoch() && a.Failures == b.Failures &&
 		a.Streak == b.Streak && len(a.Restarts) == len(b.Restarts) && a.NextRetryAt.Equal(b.NextRetryAt) &&
 		k.spec == o.spec && k.totalFailures == o.totalFailures
 }

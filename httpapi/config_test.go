@@ -75,6 +75,8 @@ func TestFailuresOfTheConfigurationHaveTheirStatus(t *testing.T) {
 	if result, _ := r.decode(t)["result"].(map[string]any); result["success"] != false || fmt.Sprint(result["mcp_servers_added"]) != "[a]" {
 		t.Errorf("the answer does not say what was changed before: %s", r.body)
 	}
+	rt.config.err = fmt.Errorf("cannot change server %q: %w", "x", supervisor.ErrReplaceFailed)
+	wantError(t, send(t, a, request{method: "POST", path: "/api/config/reload"}), 500, "McpServerReplaceError", "did not take over")
 	rt.config.err = errors.New("odd")
 	wantError(t, send(t, a, request{method: "POST", path: "/api/config/reload"}), 500, "InternalServerError", "internal error")
 }

@@ -41,6 +41,7 @@ var errorTable = []errorRow{
 	{supervisor.ErrInvalidSpec, 422, 0},
 	{supervisor.ErrNotBuilt, 422, 0},
 	{supervisor.ErrInUse, 409, 0},
+	{supervisor.ErrReplaceFailed, 500, 0},
 	{supervisor.ErrStopped, 409, 0},
 	// 502 and 503 would be kinder for the two starts, but clients of the
 	// reference program know 500.

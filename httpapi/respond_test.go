@@ -28,6 +28,7 @@ func TestEverySentinelHasAnAnswer(t *testing.T) {
 		"supervisor.ErrStartFailed":      supervisor.ErrStartFailed,
 		"supervisor.ErrCannotStart":      supervisor.ErrCannotStart,
 		"supervisor.ErrStopped":          supervisor.ErrStopped,
+		"supervisor.ErrReplaceFailed":    supervisor.ErrReplaceFailed,
 		"supervisor.ErrInUse":            supervisor.ErrInUse,
 		"supervisor.ErrOverloaded":       supervisor.ErrOverloaded,
 		"supervisor.ErrCallTimeout":      supervisor.ErrCallTimeout,

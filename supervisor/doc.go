@@ -40,6 +40,16 @@
 // ready ends in exactly one event: McpServerStopped if the end was wanted
 // (stop, idle, exit without failure), McpServerCrashed otherwise.
 //
+// # Two instances side by side
+//
+// A server that serves can be replaced without a gap: [ReplaceWanted] starts a
+// second instance, the [Candidate], under an epoch of its own. The old instance
+// serves until the candidate is ready; then, in one step, [SwitchInstance] sends
+// calls to the new one and the old one, now the [Leaver], drains. A candidate that
+// fails changes nothing. If the old instance ends first, the candidate's attempt
+// becomes the server's start ([PromoteCandidate]). A stop ends both. There is
+// never more than one instance besides the current one.
+//
 // # Who starts again
 //
 // A start that a call or an operator asked for and that fails is not repeated

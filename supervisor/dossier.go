@@ -78,6 +78,8 @@ const (
 	DecisionGaveUp  DecisionAction = "gave_up"
 	DecisionWait    DecisionAction = "wait"
 	DecisionStopped DecisionAction = "stopped"
+	// DecisionKept: what ended was to replace an instance, which goes on.
+	DecisionKept DecisionAction = "kept"
 )
 
 // DecisionOf reads off a machine that has just stepped what it decided.

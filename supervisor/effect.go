@@ -7,15 +7,30 @@ type Effect interface{ effect() }
 
 // Effects.
 type (
-	// StartInstance begins a start attempt under a new epoch.
-	StartInstance struct{ Epoch uint64 }
+	// StartInstance begins a start attempt under a new epoch; Candidate is set
+	// when it is to come up beside the instance that serves, with the spec of
+	// the replacement.
+	StartInstance struct {
+		Epoch     uint64
+		Candidate bool
+	}
+	// SwitchInstance sends calls from now on to the candidate, which is ready,
+	// and none to the old instance. Its spec is the server's from here on.
+	SwitchInstance struct{ Epoch, Old uint64 }
+	// PromoteCandidate makes the attempt of the candidate the server's own: there
+	// is no other instance any more. Its spec is the server's from here on.
+	PromoteCandidate struct{ Epoch uint64 }
 	// StopInstance ends the instance (or the start attempt) of the epoch:
-	// drained first when Drain is set, killed at once when Kill is set.
+	// drained first when Drain is set, killed at once when Kill is set. Replaced
+	// is set when it handed over and its calls may take their time; another
+	// stop of the same epoch then ends that patience.
 	StopInstance struct {
 		Epoch  uint64
 		Reason string
 		Drain  bool
 		Kill   bool
+
+		Replaced bool
 	}
 	// ProbeInstance asks the live instance for a sign of life.
 	ProbeInstance struct{ Epoch uint64 }
@@ -42,11 +57,13 @@ type (
 	Emit struct{ Event Event }
 )
 
-func (StartInstance) effect()  {}
-func (StopInstance) effect()   {}
-func (ProbeInstance) effect()  {}
-func (ArmTimer) effect()       {}
-func (CancelTimer) effect()    {}
-func (ReleaseWaiting) effect() {}
-func (FailWaiting) effect()    {}
-func (Emit) effect()           {}
+func (StartInstance) effect()    {}
+func (SwitchInstance) effect()   {}
+func (PromoteCandidate) effect() {}
+func (StopInstance) effect()     {}
+func (ProbeInstance) effect()    {}
+func (ArmTimer) effect()         {}
+func (CancelTimer) effect()      {}
+func (ReleaseWaiting) effect()   {}
+func (FailWaiting) effect()      {}
+func (Emit) effect()             {}

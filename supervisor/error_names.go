@@ -22,6 +22,7 @@ var errorNames = []struct {
 	{ErrInvalidSpec, "ValidationError"},
 	{ErrNotBuilt, "ValidationError"},
 	{ErrInUse, "McpServerInUseError"},
+	{ErrReplaceFailed, "McpServerReplaceError"},
 	{ErrStopped, "McpServerNotReadyError"},
 	{ErrCannotStart, "CannotStartMcpServerError"},
 	{ErrStartFailed, "McpServerStartError"},

@@ -61,6 +61,13 @@ const (
 	// ServerReset says that an operator forgot failures, budget and give-up;
 	// its data is what there was.
 	ServerReset EventKind = "McpServerReset"
+	// ServerReplaceRequested says that a changed server is to be replaced with
+	// both instances side by side, ServerReplaced that the new one has taken
+	// over (old_epoch, tools_added, tools_removed, tools_changed),
+	// ServerReplaceFailed that it will not and the old one goes on as before.
+	ServerReplaceRequested EventKind = "McpServerReplaceRequested"
+	ServerReplaced         EventKind = "McpServerReplaced"
+	ServerReplaceFailed    EventKind = "McpServerReplaceFailed"
 	// SupervisionEscalated says which servers were stopped because the one of
 	// the stream was given up: strategy, reason, stopped (ids, in that order).
 	SupervisionEscalated EventKind = "SupervisionEscalated"

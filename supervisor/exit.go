@@ -2,14 +2,20 @@ package supervisor
 
 // ended handles the end of an epoch, however it was told: a backend may see
 // the end of a starting instance as an exit, or the other way round.
-func (s *step) ended(class FailureClass, reason string, normal bool) {
+func (s *step) ended(epoch uint64, class FailureClass, reason string, normal bool) {
 	switch {
+	case s.m.isLeaver(epoch):
+		s.leaverGone()
+	case s.m.isCandidate(epoch):
+		s.candidateFailed(class, reason)
 	case s.m.Phase == PhaseStopping && s.m.Recovering:
 		s.killed()
 	case s.m.Phase == PhaseStopping:
 		s.stopped(s.m.StopReason)
 	case s.m.State == Initializing:
 		s.startFailed(class, reason)
+	case s.m.Candidate.Epoch != 0:
+		s.takeOver(class, reason, normal)
 	case normal && s.m.Policy.Restart != Permanent:
 		s.exitedByItself()
 	case class == FailResource:

@@ -70,7 +70,10 @@ type checker struct {
 	t        *testing.T
 	m        Machine
 	now      time.Time
-	running  uint64 // epoch of the one instance, 0 if none
+	running  uint64 // epoch of the current instance, 0 if none
+	coming   uint64 // epoch of the candidate
+	leaving  uint64 // epoch of the other that is being ended
+	served   bool   // leaving was the current instance
 	wasReady bool
 	newest   uint64
 	timers   [TimerKinds]uint64
@@ -89,7 +92,7 @@ func (c *checker) input(kind, arg byte) Input {
 	if arg >= 0xe0 {
 		epoch += uint64(arg%4) - 2
 	}
-	switch kind % 20 {
+	switch kind % 26 {
 	case 0:
 		return StartWanted{Cause: CauseCall}
 	case 1:
@@ -116,7 +119,7 @@ func (c *checker) input(kind, arg byte) Input {
 	case 10:
 		return ProbeFailed{Epoch: epoch, Reason: "timeout"}
 	case 11, 12, 13, 14:
-		return c.timer(TimerKind(kind%20-11), arg)
+		return c.timer(TimerKind(kind%26-11), arg)
 	case 15:
 		c.now = c.now.Add(jump(arg))
 		return StartWanted{Cause: CauseCall}
@@ -127,9 +130,28 @@ func (c *checker) input(kind, arg byte) Input {
 	case 19:
 		return StartFailed{Epoch: epoch, Class: FailDependency, Reason: "dependency"}
 	}
+	p := c.policy(arg)
+	switch kind % 26 {
+	case 20:
+		return ReplaceWanted{Policy: p}
+	case 21:
+		return ReplaceWithdrawn{Reason: "fuzz"}
+	case 22:
+		return Started{Epoch: c.m.Candidate.Epoch, Tools: int(arg)}
+	case 23:
+		return StartFailed{Epoch: c.m.Candidate.Epoch, Class: FailureClass(arg%4) + FailTransient, Reason: "candidate"}
+	case 24:
+		return Exited{Epoch: c.m.Candidate.Epoch, Normal: arg&1 != 0, Reason: "candidate"}
+	case 25:
+		return Exited{Epoch: c.m.Leaver.Epoch, Normal: arg&1 != 0, Reason: "leaver"}
+	}
+	return PolicyChanged{Policy: p}
+}
+
+func (c *checker) policy(arg byte) Policy {
 	p := policyFrom([]byte{0, arg, arg >> 3, arg >> 4})
 	p.Restart = c.m.Policy.Restart
-	return PolicyChanged{Policy: p}
+	return p
 }
 
 func (c *checker) timer(kind TimerKind, arg byte) Input {
@@ -198,7 +220,16 @@ func (c *checker) isStale(in Input) bool {
 	default:
 		return false
 	}
-	return c.running == 0 || epoch != c.running
+	if epoch == 0 || epoch != c.running && epoch != c.coming && epoch != c.leaving {
+		return true
+	}
+	switch in.(type) {
+	case ProbePassed, ProbeFailed:
+		return epoch != c.running
+	case Started:
+		return epoch == c.leaving
+	}
+	return false
 }
 
 func deepCopy(m Machine) Machine {
@@ -231,7 +262,7 @@ func (c *checker) checkWishes(old Machine, in Input) {
 		}
 	case StartFailed:
 		noRetry := in.Class == FailPermanent || in.Class == FailDependency
-		if noRetry && old.Phase != PhaseStopping && old.State == Initializing && !c.m.AtRest() && !c.isStale(in) {
+		if noRetry && in.Epoch == old.Epoch && old.Phase != PhaseStopping && old.State == Initializing && !c.m.AtRest() && !c.isStale(in) {
 			c.t.Errorf("a start that failed for %v is planned again: %s", in.Class, render(c.m, c.now))
 		}
 	case StopWanted:
@@ -266,10 +297,29 @@ func stateNamed(name any) State { return State(slices.Index(stateNames[:], name.
 func (c *checker) carryOut(old Machine, in Input, e Effect) {
 	switch e := e.(type) {
 	case StartInstance:
+		if e.Candidate {
+			c.startCandidate(old, e.Epoch)
+			return
+		}
 		c.startInstance(old, in, e.Epoch)
+	case SwitchInstance:
+		if e.Epoch != c.coming || e.Old != c.running || c.leaving != 0 {
+			c.t.Errorf("switch %+v while %d runs, %d comes, %d leaves", e, c.running, c.coming, c.leaving)
+		}
+		c.leaving, c.served = c.running, true
+		c.running, c.coming, c.wasReady = e.Epoch, 0, false
+	case PromoteCandidate:
+		if e.Epoch != c.coming || c.running != 0 {
+			c.t.Errorf("promotion of %d while %d runs, %d comes", e.Epoch, c.running, c.coming)
+		}
+		c.running, c.coming, c.wasReady, c.autoRun = e.Epoch, 0, false, c.m.Recovering
+		c.countAuto()
 	case StopInstance:
-		if e.Epoch != c.running {
-			c.t.Errorf("stop of epoch %d while %d runs", e.Epoch, c.running)
+		if e.Epoch != c.running && e.Epoch != c.leaving {
+			c.t.Errorf("stop of epoch %d while %d runs and %d leaves", e.Epoch, c.running, c.leaving)
+		}
+		if e.Replaced && e.Epoch != c.leaving {
+			c.t.Errorf("stop of replaced epoch %d, %d leaves", e.Epoch, c.leaving)
 		}
 	case ProbeInstance:
 		if e.Epoch != c.running || !c.m.Serving() {
@@ -305,6 +355,24 @@ func (c *checker) startInstance(old Machine, in Input, epoch uint64) {
 		}
 		return
 	}
+	c.countAuto()
+}
+
+func (c *checker) startCandidate(old Machine, epoch uint64) {
+	if c.running == 0 || !old.Serving() || c.coming != 0 || c.leaving != 0 {
+		c.t.Errorf("candidate %d while %d runs, %d comes, %d leaves", epoch, c.running, c.coming, c.leaving)
+	}
+	if epoch <= c.newest {
+		c.t.Errorf("start of candidate %d after %d", epoch, c.newest)
+	}
+	c.coming, c.newest = epoch, epoch
+}
+
+// countAuto counts an automatic restart against the budget.
+func (c *checker) countAuto() {
+	if !c.autoRun {
+		return
+	}
 	c.auto = append(c.auto, c.now)
 	if used := c.autoInPeriod(); used > c.m.Policy.MaxRestarts {
 		c.t.Errorf("%d automatic restarts in a period, the limit is %d", used, c.m.Policy.MaxRestarts)
@@ -334,7 +402,19 @@ func (c *checker) event(e Event) {
 			c.t.Errorf("epoch %d crashed and was not ready", e.Epoch)
 		}
 		c.running, c.wasReady = 0, false
+	case ServerReplaceFailed:
+		if e.Epoch == 0 || e.Epoch != c.coming {
+			c.t.Errorf("candidate %d failed, %d comes", e.Epoch, c.coming)
+		}
+		c.leaving, c.coming, c.served = c.m.Leaver.Epoch, 0, false
 	case ServerStopped:
+		if e.Epoch == c.leaving {
+			if !c.served {
+				c.t.Errorf("the candidate %d that was given up stopped", e.Epoch)
+			}
+			c.leaving = 0
+			return
+		}
 		c.running, c.wasReady = 0, false
 	case ServerStartFailed:
 		if c.wasReady {
@@ -349,6 +429,9 @@ func (c *checker) event(e Event) {
 
 func (c *checker) checkMachine() {
 	m := c.m
+	if m.Leaver.Epoch == 0 && !c.served {
+		c.leaving = 0 // a candidate that was given up ends without a word
+	}
 	if m.Timers != c.timers {
 		// A timer that fired is gone without an effect.
 		for kind := range TimerKinds {
@@ -362,6 +445,11 @@ func (c *checker) checkMachine() {
 		name string
 		kept bool
 	}{
+		{"the candidate is the one that comes", m.Candidate.Epoch == c.coming},
+		{"the leaver is the one that leaves", m.Leaver.Epoch == c.leaving && (c.leaving == 0 || m.Leaver.Served == c.served)},
+		{"a candidate comes beside one that serves, alone", m.Candidate.Epoch == 0 || m.Serving() && m.Leaver.Epoch == 0},
+		{"epochs are of one instance", m.Candidate.Epoch == 0 || m.Candidate.Epoch != m.Epoch},
+		{"no epoch is used twice", m.LastEpoch() == c.newest || c.newest == 0},
 		{"live is the instance that runs", m.Live == (c.running != 0)},
 		{"ready instances were started", m.State != Ready || c.wasReady},
 		{"cold has nothing", m.State != Cold || !m.Live && m.Phase == PhaseNone && m.Timers == [TimerKinds]uint64{}},
@@ -394,7 +482,8 @@ func (c *checker) checkMachine() {
 func (c *checker) canBeStopped() {
 	c.step(StopWanted{Reason: "end"})
 	c.step(Exited{Epoch: c.m.Epoch, Reason: "end"})
-	if c.m.State != Cold {
+	c.step(Exited{Epoch: c.m.Leaver.Epoch, Reason: "end"})
+	if c.m.State != Cold || c.running+c.coming+c.leaving != 0 {
 		c.t.Errorf("after a stop: %s, want cold", render(c.m, c.now))
 	}
 	c.step(StartWanted{Cause: CauseCall})

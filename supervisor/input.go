@@ -66,6 +66,11 @@ type (
 	// operator asks. A living instance stays. Without one the server becomes
 	// cold; a permanent one that was not cold is started.
 	ResetWanted struct{}
+	// ReplaceWanted asks for a second instance that takes over once it is ready;
+	// Policy is that of its spec. It means nothing unless CanReplace.
+	ReplaceWanted struct{ Policy Policy }
+	// ReplaceWithdrawn gives the candidate up; the old instance goes on.
+	ReplaceWithdrawn struct{ Reason string }
 	// Started says that the instance shook hands and listed its tools.
 	Started struct {
 		Epoch    uint64
@@ -133,13 +138,15 @@ func (k TimerKind) String() string {
 	return fmt.Sprintf("timer(%d)", uint8(k))
 }
 
-func (StartWanted) input()   {}
-func (StopWanted) input()    {}
-func (ResetWanted) input()   {}
-func (Started) input()       {}
-func (StartFailed) input()   {}
-func (Exited) input()        {}
-func (ProbePassed) input()   {}
-func (ProbeFailed) input()   {}
-func (TimerFired) input()    {}
-func (PolicyChanged) input() {}
+func (StartWanted) input()      {}
+func (StopWanted) input()       {}
+func (ResetWanted) input()      {}
+func (ReplaceWanted) input()    {}
+func (ReplaceWithdrawn) input() {}
+func (Started) input()          {}
+func (StartFailed) input()      {}
+func (Exited) input()           {}
+func (ProbePassed) input()      {}
+func (ProbeFailed) input()      {}
+func (TimerFired) input()       {}
+func (PolicyChanged) input()    {}

@@ -56,7 +56,7 @@ type Machine struct {
 	Policy      Policy
 	State       State
 	Phase       Phase
-	Epoch       uint64 // of the last start attempt
+	Epoch       uint64 // of the last start attempt, candidates that did not take over aside
 	Live        bool   // an instance or attempt of Epoch may exist
 	Recovering  bool   // the attempt, planned retry or instance being killed belongs to an automatic recovery
 	Lost        bool   // that recovery is of an instance lost to the node's fault: it costs no budget while nothing else fails
@@ -71,6 +71,9 @@ type Machine struct {
 	StartAfter  Cause         // a start wanted while an instance was ending
 	Timers      [TimerKinds]uint64
 	TimerSeq    uint64
+	Candidate   Candidate // the instance that is to replace this one
+	Leaver      Leaver    // the instance that is being ended beside this one
+	Spent       uint64    // highest epoch of a candidate; see LastEpoch
 }
 
 // NewMachine returns the machine of a server that never ran: cold.

@@ -37,7 +37,7 @@ func (s *step) probeFailed(reason string) {
 		"consecutive_failures": s.m.ProbeMisses,
 		"error_message":        reason,
 	})
-	if s.m.ProbeMisses < s.m.Policy.MaxFailures {
+	if s.m.ProbeMisses < s.m.Policy.MaxFailures || s.m.Candidate.Epoch != 0 {
 		s.arm(TimerProbe, s.probeDelay())
 		return
 	}

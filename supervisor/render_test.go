@@ -30,6 +30,9 @@ func render(m Machine, now time.Time) string {
 	field(m.StopReason != "", "reason=%s", m.StopReason)
 	field(m.StartAfter == CauseCall, "after=call")
 	field(m.StartAfter == CauseOperator, "after=operator")
+	field(m.Candidate.Epoch != 0, "candidate=#%d", m.Candidate.Epoch)
+	field(m.Leaver.Epoch != 0 && m.Leaver.Served, "draining=#%d", m.Leaver.Epoch)
+	field(m.Leaver.Epoch != 0 && !m.Leaver.Served, "ending=#%d", m.Leaver.Epoch)
 	return out
 }
 
@@ -47,9 +50,13 @@ func renderEffects(effects []Effect) string {
 func renderEffect(e Effect) string {
 	switch e := e.(type) {
 	case StartInstance:
-		return fmt.Sprintf("start #%d", e.Epoch)
+		return fmt.Sprintf("start #%d", e.Epoch) + map[bool]string{true: " candidate"}[e.Candidate]
+	case SwitchInstance:
+		return fmt.Sprintf("switch #%d -> #%d", e.Old, e.Epoch)
+	case PromoteCandidate:
+		return fmt.Sprintf("promote #%d", e.Epoch)
 	case StopInstance:
-		how := map[bool]string{true: " drain"}[e.Drain] + map[bool]string{true: " kill"}[e.Kill]
+		how := map[bool]string{true: " drain"}[e.Drain] + map[bool]string{true: " kill"}[e.Kill] + map[bool]string{true: " replaced"}[e.Replaced]
 		return fmt.Sprintf("stop #%d%s %q", e.Epoch, how, e.Reason)
 	case ProbeInstance:
 		return fmt.Sprintf("probe #%d", e.Epoch)

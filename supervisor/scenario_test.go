@@ -348,7 +348,7 @@ func staleInputs(m Machine) []Input {
 	}
 	var stale []Input
 	for _, epoch := range epochs {
-		if m.Live && epoch == m.Epoch {
+		if m.isKnown(epoch) {
 			continue
 		}
 		stale = append(stale,

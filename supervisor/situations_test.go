@@ -65,6 +65,12 @@ func (w *world) lose() *world {
 func (w *world) probeFailed() *world {
 	return w.step(ProbeFailed{Epoch: w.m.Epoch, Reason: "timeout"})
 }
+
+// candidate begins a replacement by the same policy.
+func (w *world) candidate() *world { return w.step(ReplaceWanted{Policy: w.m.Policy}) }
+func (w *world) candidateStarted() *world {
+	return w.step(Started{Epoch: w.m.Candidate.Epoch, Tools: 4, Duration: 30 * time.Millisecond})
+}
 func (w *world) wait(d time.Duration) *world {
 	w.now = w.now.Add(d)
 	return w
@@ -199,6 +205,35 @@ var situations = []situation{
 		w.m.Policy.Restart = Temporary
 		w.call().started().probeFailed().probeFailed().probeFailed().call()
 	}},
+	{"ready, candidate", func(w *world) { w.call().started().candidate() }},
+	{"ready, candidate, last probe", func(w *world) {
+		w.call().started().candidate().fire(TimerProbe).probeFailed().fire(TimerProbe).probeFailed().fire(TimerProbe)
+	}},
+	{"ready, candidate, budget used up", func(w *world) {
+		w.m.Policy.MaxRestarts = 1
+		w.call().started().crash().started().candidate()
+	}},
+	{"ready, old one drains", func(w *world) { w.call().started().candidate().candidateStarted() }},
+	{"ready, candidate given up", func(w *world) {
+		w.call().started().candidate().step(ReplaceWithdrawn{Reason: "another change"})
+	}},
+	{"ready, stopping, candidate given up", func(w *world) { w.call().started().candidate().stop("test") }},
+	{"ready, stopping, old one drains", func(w *world) {
+		w.call().started().candidate().candidateStarted().stop("test")
+	}},
+	{"cold, old one drains", func(w *world) {
+		w.call().started().candidate().candidateStarted().stop("test")
+		w.step(Exited{Epoch: w.m.Epoch, Reason: "signal: terminated"})
+	}},
+	{"initializing, candidate took over", func(w *world) { w.call().started().candidate().crash() }},
+	{"permanent: ready, candidate", func(w *world) {
+		w.m.Policy.Restart = Permanent
+		w.call().started().candidate()
+	}},
+	{"temporary: ready, candidate", func(w *world) {
+		w.m.Policy.Restart = Temporary
+		w.call().started().candidate()
+	}},
 }
 
 // stimulus is one input as it would come now. It returns nil where the input
@@ -235,6 +270,26 @@ var stimuli = []stimulus{
 		return Exited{Epoch: w.m.Epoch, Class: FailResource, Reason: "reaper lost"}
 	}},
 	{"exited, normal", func(w *world) Input { return Exited{Epoch: w.m.Epoch, Normal: true, Reason: "exit 0"} }},
+	{"replace", func(w *world) Input {
+		p := w.m.Policy
+		p.IdleTTL = 20 * time.Second
+		return ReplaceWanted{Policy: p}
+	}},
+	{"replace withdrawn", func(*world) Input { return ReplaceWithdrawn{Reason: "another change"} }},
+	{"candidate started", func(w *world) Input {
+		return Started{Epoch: w.m.Candidate.Epoch, Tools: 4, Duration: 30 * time.Millisecond}
+	}},
+	{"candidate failed, transient", func(w *world) Input {
+		return StartFailed{Epoch: w.m.Candidate.Epoch, Class: FailTransient, Reason: "boom"}
+	}},
+	{"candidate failed, resource", func(w *world) Input {
+		return StartFailed{Epoch: w.m.Candidate.Epoch, Class: FailResource, Reason: "no process slot"}
+	}},
+	{"candidate exited", func(w *world) Input { return Exited{Epoch: w.m.Candidate.Epoch, Reason: "signal: killed"} }},
+	{"leaver exited", func(w *world) Input { return Exited{Epoch: w.m.Leaver.Epoch, Reason: "signal: killed"} }},
+	{"leaver failed", func(w *world) Input {
+		return StartFailed{Epoch: w.m.Leaver.Epoch, Class: FailTransient, Reason: "stopped"}
+	}},
 	{"probe passed", func(w *world) Input { return ProbePassed{Epoch: w.m.Epoch, Duration: time.Millisecond} }},
 	{"probe failed", func(w *world) Input { return ProbeFailed{Epoch: w.m.Epoch, Reason: "timeout"} }},
 	{"timer retry", timerNow(TimerRetry, TimerFired{})},

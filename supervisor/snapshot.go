@@ -24,7 +24,7 @@ type Snapshot struct {
 // Snapshot returns what is to be stored of the machine at now.
 func (m Machine) Snapshot(now time.Time) Snapshot {
 	s := Snapshot{
-		SavedAt: now.UTC().Round(0), State: m.State.String(), Phase: m.Phase.String(), Epoch: m.Epoch,
+		SavedAt: now.UTC().Round(0), State: m.State.String(), Phase: m.Phase.String(), Epoch: m.LastEpoch(),
 		Running:  m.Live && !m.stopsForGood() || m.Phase == PhaseBackoff,
 		Failures: m.Failures, Streak: m.Streak,
 	}

@@ -29,6 +29,7 @@ func (c *checker) restart(down time.Duration) {
 	old, s := c.m, stored(c.t, c.m.Snapshot(c.now))
 	c.now = c.now.Add(down)
 	m, effects := Restore(old.Policy, s, c.now)
+	c.coming, c.leaving = 0, 0
 	c.running, c.wasReady, c.autoRun, c.timers = 0, false, false, [TimerKinds]uint64{}
 	c.m = m
 	for _, e := range effects {
@@ -53,7 +54,7 @@ func (c *checker) checkRestored(old Machine) {
 	if old.Live {
 		want.Live, want.State, want.Phase, want.NextRetryAt = false, Cold, PhaseNone, time.Time{}
 	}
-	if m.State != want.State || m.Phase != want.Phase || m.Epoch != old.Epoch || m.Failures != old.Failures || m.Streak != old.Streak {
+	if m.State != want.State || m.Phase != want.Phase || m.Epoch != old.LastEpoch() || m.Failures != old.Failures || m.Streak != old.Streak {
 		c.t.Errorf("restored as another machine")
 	}
 	if m.BudgetUsed(c.now) != old.BudgetUsed(c.now) {

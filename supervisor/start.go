@@ -46,7 +46,7 @@ func (s *step) startForCall() {
 // cleared what belonged to it; here ends what was planned after it.
 func (s *step) start() {
 	s.cancel(TimerRetry)
-	s.m.Epoch++
+	s.m.Epoch = s.m.LastEpoch() + 1
 	s.m.Live = true
 	s.m.Recovering, s.m.Lost = false, false
 	s.m.Phase = PhaseNone
@@ -61,12 +61,21 @@ func (s *step) started(in Started) {
 	if s.m.Policy.StableAfter <= 0 {
 		s.forget()
 	}
+	s.emitStarted(in)
+	s.become(Ready)
+	s.do(ReleaseWaiting{})
+	s.armReady()
+}
+
+func (s *step) emitStarted(in Started) {
 	s.emit(ServerStarted, map[string]any{
 		"tools_count":         in.Tools,
 		"startup_duration_ms": milliseconds(in.Duration),
 	})
-	s.become(Ready)
-	s.do(ReleaseWaiting{})
+}
+
+// armReady arms the timers of an instance that serves.
+func (s *step) armReady() {
 	s.arm(TimerProbe, s.probeDelay())
 	s.arm(TimerIdle, s.m.Policy.IdleTTL)
 	s.arm(TimerStable, s.m.Policy.StableAfter)

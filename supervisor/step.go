@@ -28,16 +28,24 @@ func (m Machine) Step(in Input, env Env) (Machine, []Effect) {
 		s.stopWanted(in)
 	case ResetWanted:
 		s.resetWanted()
+	case ReplaceWanted:
+		s.replaceWanted(in.Policy)
+	case ReplaceWithdrawn:
+		s.giveUpCandidate(in.Reason)
 	case Started:
+		if m.isCandidate(in.Epoch) {
+			s.switchOver(in)
+			break
+		}
 		s.started(in)
 	case StartFailed:
-		s.ended(in.Class, in.Reason, false)
+		s.ended(in.Epoch, in.Class, in.Reason, false)
 	case Exited:
 		class := FailTransient
 		if in.Class == FailResource {
 			class = FailResource
 		}
-		s.ended(class, in.Reason, in.Normal)
+		s.ended(in.Epoch, class, in.Reason, in.Normal)
 	case ProbePassed:
 		s.probePassed(in.Duration)
 	case ProbeFailed:
@@ -55,11 +63,14 @@ func (m Machine) Step(in Input, env Env) (Machine, []Effect) {
 func (m Machine) isStale(in Input) bool {
 	switch in := in.(type) {
 	case Started:
+		if m.isCandidate(in.Epoch) {
+			return false
+		}
 		return !m.isCurrent(in.Epoch) || m.State != Initializing || m.Phase != PhaseNone
 	case StartFailed:
-		return !m.isCurrent(in.Epoch)
+		return !m.isKnown(in.Epoch)
 	case Exited:
-		return !m.isCurrent(in.Epoch)
+		return !m.isKnown(in.Epoch)
 	case ProbePassed:
 		return !m.isCurrent(in.Epoch) || !m.Serving()
 	case ProbeFailed:
@@ -71,6 +82,11 @@ func (m Machine) isStale(in Input) bool {
 }
 
 func (m Machine) isCurrent(epoch uint64) bool { return m.Live && epoch == m.Epoch }
+
+// isKnown tells whether something of the epoch may exist.
+func (m Machine) isKnown(epoch uint64) bool {
+	return m.isCurrent(epoch) || m.isCandidate(epoch) || m.isLeaver(epoch)
+}
 
 func (s *step) do(e Effect) { s.out = append(s.out, e) }
 

@@ -15,11 +15,13 @@ const (
 // stopWanted handles a wish for no instance. The first stop's reason stays;
 // a later one only withdraws a start that was to follow.
 func (s *step) stopWanted(in StopWanted) {
+	s.hastenLeaver(in.Reason)
 	switch {
 	case s.m.State == Cold:
 	case s.m.Phase == PhaseStopping:
 		s.stopAgain(in)
 	case s.m.Live:
+		s.giveUpCandidate(in.Reason)
 		s.m.StartAfter = in.Then
 		s.stop(StopInstance{Epoch: s.m.Epoch, Reason: in.Reason, Drain: s.m.State == Ready})
 	case in.Then != 0:

@@ -18,9 +18,9 @@ func (s *step) timerFired(in TimerFired) {
 }
 
 // idleElapsed stops an instance that nobody used for the idle TTL. Calls in
-// flight are use, however long they take.
+// flight are use, however long they take, and so is being replaced.
 func (s *step) idleElapsed(inFlight int, lastUsed time.Time) {
-	if inFlight > 0 {
+	if inFlight > 0 || s.m.Candidate.Epoch != 0 {
 		s.arm(TimerIdle, s.m.Policy.IdleTTL)
 		return
 	}

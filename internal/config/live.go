@@ -124,3 +124,15 @@ func (s *Server) with(was, is supervisor.ServerSpec) Server {
 	}
 	return out
 }
+
+// SideBySide has the ids of the servers whose instance is replaced by starting
+// the new one first (reload.strategy blue_green).
+func (c *Config) SideBySide() map[string]bool {
+	ids := make(map[string]bool)
+	for i := range c.Definitions {
+		if c.Definitions[i].Reload.Strategy == "blue_green" {
+			ids[c.Definitions[i].ID] = true
+		}
+	}
+	return ids
+}

@@ -74,7 +74,6 @@ func (u *unbuilt) server(s *Server, p *path) {
 	if s.Mode != string(supervisor.ModeSubprocess) {
 		u.add(s.where("mode"), p.child("mode"), "mode "+s.Mode+" is not built in this version; only subprocess servers can be hosted")
 	}
-	u.when(s.Reload.Strategy == "blue_green", s.Reload.recorder(), p.child("reload"), "strategy", "reload strategy blue_green is not built in this version; with replace the old instance is drained and the next call starts the new one")
 	u.when(s.Tools.Policy.Restricts(), s.recorder(), p, "tools", noPolicies)
 	for _, opaque := range []struct {
 		key   string

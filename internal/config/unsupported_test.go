@@ -39,7 +39,6 @@ func TestWhatIsSwitchedOnAndNotBuiltIsListed(t *testing.T) {
 		oneServer("canary: {}"):                                            "mcp_servers.s.canary",
 		oneServer("capabilities: {}"):                                      "mcp_servers.s.capabilities",
 		oneServer("tool_projection: {}"):                                   "mcp_servers.s.tool_projection",
-		oneServer("reload: {strategy: blue_green}"):                        "mcp_servers.s.reload.strategy",
 	} {
 		list := mustParse(t, text, nil).Unsupported()
 		if len(list) != 1 {
