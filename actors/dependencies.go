@@ -182,8 +182,9 @@ func (w *dependencyWait) anyMissing() string {
 	return w.needs[max(0, slices.IndexFunc(w.needs, func(need string) bool { return w.missing[need] }))]
 }
 
-// onServes starts those that rested because of this server.
-func (d *dependencies) onServes(c *cell) {
+// startResting starts those that rested because of this server, which serves
+// or may be started again.
+func (d *dependencies) startResting(c *cell) {
 	delete(d.resting, c)
 	if len(d.resting) == 0 {
 		return

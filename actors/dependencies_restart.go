@@ -31,8 +31,8 @@ func (d *dependencies) onFact(m memberFact) {
 			d.escalate(c, m.reason, reasonStopped)
 			return
 		}
-	case memberServes:
-		d.onServes(c)
+	case memberServes, memberReset: // after a reset those that rest start it again
+		d.startResting(c)
 	}
 	if r != nil {
 		d.carryOut(r, r.Ended(c.id, outcomes[m.kind]))

@@ -100,10 +100,35 @@ func TestPermanentDependentsComeBackWithTheDependency(t *testing.T) {
 		if v, err := s.Reset(t.Context(), "db"); err != nil || v.State != supervisor.Cold || v.Restarts != 0 {
 			t.Fatalf("%+v %v", v, err)
 		}
-		l.want(t, "") // db is not permanent: it starts when it is called
+		l.want(t, "+db +api +web") // db is not permanent, but those that need it are
 		s.mustEcho("db")
-		l.want(t, "+db +api +web")
+		l.want(t, "")
 		s.mustEcho("job")
+	})
+}
+
+// All instances end with the reaper, in any order; an instance that comes back
+// before what it needs must not stay as it is.
+func TestInstancesLostWithTheReaperComeBackInOrder(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, l := newLives(t, nil, spec("db", strategy(supervisor.RestForOne)), spec("api", needs("db"), strategy(supervisor.RestForOne)),
+			spec("web", needs("api")))
+		s.startAll()
+		for range 2 * supervisor.DefaultMaxRestarts {
+			l.take()
+			for _, id := range []string{"web", "api", "db"} {
+				s.backend.Last(id).Kill(backends.ErrReaperLost)
+				synctest.Wait()
+			}
+			if got := l.take(); !strings.HasSuffix(got, "-db -web -api +db +api +web") {
+				t.Fatalf("lives %q", got)
+			}
+		}
+		for _, id := range []string{"web", "api", "db"} {
+			if v := s.view(id); !v.Alive() || v.Restarts != 0 || v.Failures != 0 {
+				t.Errorf("%s: %+v", id, v)
+			}
+		}
 	})
 }
 
