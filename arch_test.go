@@ -62,7 +62,6 @@ var layers = []layer{
 		"internal packages are tools of the layers above and must not reach up"},
 	{"internal/config", []string{"supervisor", "backends", "internal/jsonrpc", "internal/mcp", "internal/redact"},
 		"as any internal package; what it writes for people hides secrets by the one rule"},
-	{"internal/usage", nil, "reading /proc needs nothing of ours"},
 	{"internal/limits", []string{"backends"}, "limits of processes know the host and the types of the contract, no policy"},
 	{"internal/reaper", []string{"backends", "internal/procs", "internal/limits"},
 		"the reaper is a process of its own, of which every package it imports is resident memory"},

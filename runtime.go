@@ -22,8 +22,8 @@ import (
 	"github.com/aabb9013/hangar/httpapi"
 	"github.com/aabb9013/hangar/internal/config"
 	"github.com/aabb9013/hangar/internal/limits"
+	"github.com/aabb9013/hangar/internal/procs"
 	"github.com/aabb9013/hangar/internal/reaper"
-	"github.com/aabb9013/hangar/internal/usage"
 	"github.com/aabb9013/hangar/persistence"
 	"github.com/aabb9013/hangar/supervisor"
 )
@@ -147,7 +147,7 @@ func (rt *Runtime) Start(ctx context.Context) error {
 		MaxParallelStarts: firstPositive(rt.opts.MaxParallelStarts, rt.cfg.Execution.MaxParallelStarts),
 		MaxCalls:          rt.opts.maxCalls(rt.cfg),
 		MemoryBudget:      budget,
-		SampleMemory:      func(pids []int, exact bool) []int64 { return usage.Memory("", pids, exact) },
+		SampleMemory:      procs.Memory,
 		RunTag:            claim.tag,
 		RunID:             rt.runID,
 		Client:            client,

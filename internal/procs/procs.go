@@ -1,5 +1,5 @@
 // Package procs reads what the kernel tells of processes: one of them, the
-// children of one, a whole tree. It reads a few lines of /proc by hand, keeps
+// children of one, a whole tree and its memory. It reads a few lines of /proc by hand, keeps
 // nothing, and never reads a command line, which may hold secrets. Outside of
 // Linux it finds nothing. DropFilePages keeps a process small that started
 // from a large program.
@@ -21,6 +21,7 @@ var ErrUnknown = errors.New("no such process")
 // a later process with the same pid has another start.
 type Info struct {
 	PID, PPID int
+	Group     int    // process group
 	Start     uint64 // clock ticks of 10 ms from boot to its start
 	Comm      string // name of its program, at most 15 bytes
 	State     byte   // the kernel's letter: R, S, D, T, Z, …

@@ -32,17 +32,18 @@ func parseStat(pid int, stat []byte) (Info, error) {
 	if open < 0 || end < open {
 		return Info{}, fmt.Errorf("%w: %d, its stat is unreadable", ErrUnknown, pid)
 	}
-	const state, ppid, start, rss = 0, 1, 19, 21 // fields 3, 4, 22 and 24 of proc(5)
+	const state, ppid, group, start, rss = 0, 1, 2, 19, 21 // fields 3, 4, 5, 22 and 24 of proc(5)
 	fields := bytes.Fields(stat[end+1:])
 	if len(fields) <= rss {
 		return Info{}, fmt.Errorf("%w: %d, its stat is short", ErrUnknown, pid)
 	}
 	info := Info{PID: pid, Comm: string(stat[open+1 : end]), State: fields[state][0]}
-	var errs [3]error
+	var errs [4]error
 	info.PPID, errs[0] = strconv.Atoi(string(fields[ppid]))
 	info.Start, errs[1] = strconv.ParseUint(string(fields[start]), 10, 64)
 	var pages uint64
 	pages, errs[2] = strconv.ParseUint(string(fields[rss]), 10, 64)
+	info.Group, errs[3] = strconv.Atoi(string(fields[group]))
 	info.RSS = pages * uint64(os.Getpagesize())
 	if err := errors.Join(errs[:]...); err != nil {
 		return Info{}, fmt.Errorf("%w: %d: %w", ErrUnknown, pid, err)

@@ -11,10 +11,10 @@ import (
 )
 
 func TestStatWithAnyName(t *testing.T) {
-	const rest = " S 7 4711 4711 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 12345 999424 250 18446744073709551615 1\n"
+	const rest = " S 7 4700 4711 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 12345 999424 250 18446744073709551615 1\n"
 	for _, name := range []string{"sh", "a b", ") R 1 (", "((", "", "\xff\n"} {
 		got, err := parseStat(4711, []byte("4711 ("+name+")"+rest))
-		want := Info{PID: 4711, PPID: 7, Start: 12345, Comm: name, State: 'S', RSS: 250 * uint64(os.Getpagesize())}
+		want := Info{PID: 4711, PPID: 7, Group: 4700, Start: 12345, Comm: name, State: 'S', RSS: 250 * uint64(os.Getpagesize())}
 		if err != nil || got != want {
 			t.Errorf("name %q: got %+v, %v, want %+v", name, got, err, want)
 		}
