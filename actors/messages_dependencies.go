@@ -66,7 +66,7 @@ type (
 type factKind uint8
 
 const (
-	memberCrashed factKind = iota + 1 // or was lost with the reaper, and comes back by itself
+	memberCrashed factKind = iota + 1 // or was lost with the reaper; it comes back by a restart of its own
 	memberServes
 	memberRetries // its start failed, another is planned
 	memberFailed  // its start failed, none is planned

@@ -47,8 +47,8 @@ func (c *cell) tellDependencies(e supervisor.Event) {
 	switch m := &c.machine; {
 	case e.Kind == supervisor.ServerGaveUp:
 		fact.kind = memberGaveUp
-	case e.Kind == supervisor.ServerCrashed && !m.AtRest():
-		fact.kind = memberCrashed // also one that was lost with the reaper, and starts at once
+	case e.Kind == supervisor.ServerCrashed && m.Recovering:
+		fact.kind = memberCrashed
 	case e.Kind == supervisor.ServerStarted:
 		fact.kind = memberServes
 	case e.Kind == supervisor.ServerStopped:
@@ -60,7 +60,7 @@ func (c *cell) tellDependencies(e supervisor.Event) {
 	case e.Kind == supervisor.ServerStartFailed && !m.AtRest():
 		fact.kind = memberRetries
 	default:
-		return // a reset of a running server, a crash without a restart; or the give-up that follows tells
+		return // a reset of a running server, a temporary server's crash; or the give-up that follows tells
 	}
 	c.sys.tell(c.sys.dependencies, fact)
 }

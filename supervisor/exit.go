@@ -42,15 +42,16 @@ func (s *step) crashed(reason string) {
 }
 
 // lost: the instance ended for a fault of the node, not of the server. That
-// counts as no failure, and the start after it is, as one for a call, no
-// automatic restart that costs budget.
+// counts as no failure, and the restarts after it cost no budget for as long as
+// only the node makes them fail.
 func (s *step) lost(reason string) {
 	s.cancelAll()
 	s.emitCrashed(reason)
 	s.endEpoch()
 	s.become(Dead)
 	if s.m.Policy.Restart != Temporary {
-		s.start()
+		s.m.Lost = true
+		s.restart()
 	}
 }
 

@@ -298,7 +298,7 @@ func (c *checker) startInstance(old Machine, in Input, epoch uint64) {
 	if epoch <= c.newest {
 		c.t.Errorf("start of epoch %d after %d", epoch, c.newest)
 	}
-	c.running, c.newest, c.wasReady, c.autoRun = epoch, epoch, false, c.m.Recovering
+	c.running, c.newest, c.wasReady, c.autoRun = epoch, epoch, false, c.m.Recovering && !c.m.Lost
 	if !c.autoRun {
 		if start, ok := in.(StartWanted); ok && start.Cause == CauseOperator || old.StartAfter == CauseOperator {
 			c.auto = nil // an operator's start resets the budget

@@ -59,6 +59,7 @@ type Machine struct {
 	Epoch       uint64 // of the last start attempt
 	Live        bool   // an instance or attempt of Epoch may exist
 	Recovering  bool   // the attempt, planned retry or instance being killed belongs to an automatic recovery
+	Lost        bool   // that recovery is of an instance lost to the node's fault: it costs no budget while nothing else fails
 	Failures    int    // consecutive failures of starts, crashes, probe series
 	ProbeMisses int    // consecutive failed probes of this instance
 	Streak      int    // automatic restarts planned in a row: the exponent of the next delay

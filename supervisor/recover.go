@@ -23,18 +23,22 @@ func (s *step) recover(reason string) {
 // retry carries out a planned restart. The budget was there when it was
 // planned, but a new policy may have taken it away.
 func (s *step) retry() {
-	if !s.m.hasBudget(s.env.Now) {
+	if !s.m.Lost && !s.m.hasBudget(s.env.Now) {
 		s.giveUp(reasonBudget)
 		return
 	}
 	s.restart()
 }
 
-// restart is an automatic start: the only kind that counts.
+// restart is an automatic start: the only kind that counts, unless it is for a
+// loss.
 func (s *step) restart() {
-	s.m.Restarts = s.m.counted(s.env.Now)
+	lost := s.m.Lost
+	if !lost {
+		s.m.Restarts = s.m.counted(s.env.Now)
+	}
 	s.start()
-	s.m.Recovering = true
+	s.m.Recovering, s.m.Lost = true, lost
 }
 
 // giveUp leaves the server dead until a call after the window has slid, or an

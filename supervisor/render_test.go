@@ -21,6 +21,7 @@ func render(m Machine, now time.Time) string {
 	}
 	field(m.Live, "live")
 	field(m.Recovering, "recovering")
+	field(m.Lost, "lost")
 	field(m.Failures > 0, "failures=%d", m.Failures)
 	field(m.ProbeMisses > 0, "misses=%d", m.ProbeMisses)
 	field(m.Streak > 0, "streak=%d", m.Streak)

@@ -201,6 +201,27 @@ func TestResourceFailuresAreRetriedWithoutLimit(t *testing.T) {
 	w.started().wantSituation("ready live failures=1 streak=51 restarts=1")
 }
 
+// What the node took it also gives back, however often and however long it
+// takes; the first failure of the server itself counts again.
+func TestLossIsRecoveredWithoutBudget(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testPolicy()).call().started()
+	for range 2 * testPolicy().MaxRestarts {
+		w.lose().startFailed(FailResource)
+		if w.m.Phase != PhaseBackoff || len(w.m.Restarts) != 0 || w.m.Failures != 0 {
+			t.Fatalf("%s, want a retry with nothing counted", render(w.m, w.now))
+		}
+		w.fire(TimerRetry).startFailed(FailResource).fire(TimerRetry).started()
+	}
+	if len(w.m.Restarts) != 0 || w.m.Failures != 0 || w.m.Recovering {
+		t.Errorf("%s", render(w.m, w.now))
+	}
+	w.lose().startFailed(FailTransient).fire(TimerRetry)
+	if len(w.m.Restarts) != 1 || w.m.Failures != 1 || w.m.Lost {
+		t.Errorf("%s, want one failure and one restart counted", render(w.m, w.now))
+	}
+}
+
 func TestPermanentServerRetriesItsFirstStart(t *testing.T) {
 	t.Parallel()
 	p := testPolicy()

@@ -59,6 +59,9 @@ func (w *world) startFailed(c FailureClass) *world {
 	return w.step(StartFailed{Epoch: w.m.Epoch, Class: c, Reason: "boom"})
 }
 func (w *world) crash() *world { return w.step(Exited{Epoch: w.m.Epoch, Reason: "signal: killed"}) }
+func (w *world) lose() *world {
+	return w.step(Exited{Epoch: w.m.Epoch, Class: FailResource, Reason: "reaper lost"})
+}
 func (w *world) probeFailed() *world {
 	return w.step(ProbeFailed{Epoch: w.m.Epoch, Reason: "timeout"})
 }
@@ -168,6 +171,8 @@ var situations = []situation{
 	}},
 	{"dead", func(w *world) { w.call().startFailed(FailTransient) }},
 	{"dead, backoff", func(w *world) { w.call().started().crash().started().crash() }},
+	{"restarting after a loss", func(w *world) { w.call().started().lose() }},
+	{"dead, backoff after a loss", func(w *world) { w.call().started().lose().startFailed(FailResource) }},
 	{"dead, gave up", func(w *world) { w.gaveUp() }},
 	{"dead, gave up, window slid", func(w *world) { w.gaveUp().wait(time.Minute) }},
 	{"permanent: initializing", func(w *world) {

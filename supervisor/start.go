@@ -48,7 +48,7 @@ func (s *step) start() {
 	s.cancel(TimerRetry)
 	s.m.Epoch++
 	s.m.Live = true
-	s.m.Recovering = false
+	s.m.Recovering, s.m.Lost = false, false
 	s.m.Phase = PhaseNone
 	s.m.RetryDelay, s.m.NextRetryAt = 0, time.Time{}
 	s.become(Initializing)
@@ -56,7 +56,7 @@ func (s *step) start() {
 }
 
 func (s *step) started(in Started) {
-	s.m.Recovering = false
+	s.m.Recovering, s.m.Lost = false, false
 	s.m.ReadySince = s.env.Now
 	if s.m.Policy.StableAfter <= 0 {
 		s.forget()
@@ -76,12 +76,12 @@ func (s *step) started(in Started) {
 // callers are answered in every case; what differs is whether the machine
 // tries again by itself.
 func (s *step) startFailed(class FailureClass, reason string) {
-	recovering := s.m.Recovering
+	recovering, lost := s.m.Recovering, s.m.Lost
 	s.endEpoch()
 	s.emit(ServerStartFailed, map[string]any{"reason": reason, "class": class.String()})
 	if class == FailResource || class == FailDependency {
 		// The node or another server was short of something: no fault of this one.
-		s.m.Restarts = uncount(s.m.Restarts, recovering)
+		s.m.Restarts = uncount(s.m.Restarts, recovering && !lost)
 	} else {
 		s.m.Failures++
 	}
@@ -101,6 +101,7 @@ func (s *step) startFailed(class FailureClass, reason string) {
 			delay = soon.delay(s.m.Streak-1, s.env.Jitter)
 		}
 		s.backOff(delay)
+		s.m.Lost = lost && class == FailResource
 	}
 	s.do(FailWaiting{Reason: reason, RetryAfter: s.m.RetryIn(s.env.Now)})
 }

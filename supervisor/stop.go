@@ -47,7 +47,7 @@ func (s *step) stop(how StopInstance) {
 	s.cancelAll()
 	s.m.Phase = PhaseStopping
 	s.m.StopReason = how.Reason
-	s.m.Recovering = false
+	s.m.Recovering, s.m.Lost = false, false
 	s.do(how)
 }
 
@@ -71,7 +71,7 @@ func (s *step) stopped(reason string) {
 // endEpoch clears what belongs to one instance or to what was planned after it.
 func (s *step) endEpoch() {
 	s.m.Live = false
-	s.m.Recovering = false
+	s.m.Recovering, s.m.Lost = false, false
 	s.m.Phase = PhaseNone
 	s.m.ProbeMisses = 0
 	s.m.RetryDelay, s.m.NextRetryAt = 0, time.Time{}
