@@ -18,35 +18,29 @@ func (d *decoder) checkDependencies(m *serverMap, p *path) {
 	for i := range m.groups {
 		kinds[m.groups[i].ID] = "group"
 	}
-	known := true
 	for i := range m.servers {
 		s := &m.servers[i]
 		for _, need := range s.DependsOn {
-			known = d.checkDependency(s, need, kinds[need], p) && known
+			d.checkDependency(s, need, kinds[need], p)
 		}
-	}
-	if !known {
-		return
 	}
 	_, err := supervisor.NewGraph(m.specs)
 	var cycle *supervisor.CycleError
-	if errors.As(err, &cycle) {
+	if errors.As(err, &cycle) && len(cycle.Path) > 2 { // one of a single server is told with its spec
 		i := slices.IndexFunc(m.servers, func(s Server) bool { return s.ID == cycle.Path[0] })
 		d.fault(m.servers[i].where("depends_on"), p.child(cycle.Path[0]).child("depends_on"), "%s", cycle.Error())
 	}
 }
 
-func (d *decoder) checkDependency(s *Server, need, kind string, p *path) bool {
+func (d *decoder) checkDependency(s *Server, need, kind string, p *path) {
 	at, child := s.where("depends_on"), p.child(s.ID).child("depends_on")
 	switch {
 	case supervisor.ValidateID(need) != nil, need == s.ID:
-		return false // told with the spec
+		// told with the spec
 	case kind == "server":
-		return true
 	case kind == "group":
 		d.fault(at, child, "%s is a group; a server depends on servers", need)
 	default:
 		d.fault(at, child, "no server %s is defined in mcp_servers", need)
 	}
-	return false
 }

@@ -41,6 +41,14 @@ func TestDependenciesOfAFile(t *testing.T) {
 	}
 }
 
+func TestEveryMistakeOfDependenciesIsTold(t *testing.T) {
+	t.Parallel()
+	faults := faultsOf(t, dependents("a z", "b c", "c b"), nil)
+	if len(faults) != 2 || !strings.Contains(faults[0].Error(), "no server z") || !strings.Contains(faults[1].Error(), "b -> c -> b") {
+		t.Errorf("%v", faults)
+	}
+}
+
 func TestBackoffFaultsStandAtTheirKey(t *testing.T) {
 	t.Parallel()
 	faults := faultsOf(t, oneServer("backoff: {initial_s: 5, max_s: 1}"), nil)
