@@ -74,6 +74,7 @@ func (c *cell) giveUpCandidate(r *replacement, reason string) {
 	err := c.replaceError(reason)
 	c.replacement = nil
 	r.answer(err)
+	c.keepSecrets()
 	if a := r.attempt; a.cancel != nil {
 		c.leaver = &leaver{epoch: r.epoch, attempt: a}
 		a.cancel()

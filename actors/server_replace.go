@@ -174,6 +174,7 @@ func (c *cell) dropReplacement(reason string) {
 	err := c.replaceError(c.secrets().Excerpt(reason, maxReason, false))
 	c.replacement = nil
 	defer r.answer(err)
+	c.keepSecrets()
 	if r.attempt != nil {
 		r.attempt.abandon(err)
 	}
@@ -182,3 +183,7 @@ func (c *cell) dropReplacement(reason string) {
 func (c *cell) replaceError(reason string) error {
 	return fmt.Errorf("%w: server %q goes on with its old instance and configuration: %s", supervisor.ErrReplaceFailed, c.id, reason)
 }
+
+// keepSecrets notes the secrets of the instance that goes on anew, so that
+// however many candidates fail, theirs never push these out.
+func (c *cell) keepSecrets() { c.launching(&c.spec, c.machine.LastEpoch()+1) }
