@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -69,8 +70,10 @@ func TestChildrenGetWhatWasAskedAndNoMore(t *testing.T) {
 			t.Errorf("a child has the life-line: %s", line)
 		}
 		if ignored, ok := strings.CutPrefix(line, "SigIgn:"); ok {
-			if strings.Trim(ignored, "\t 0") != "" {
-				t.Errorf("ignored signals: %s", ignored)
+			// Signals from 32 on are the C library's, whoever started the test.
+			mask, err := strconv.ParseUint(strings.TrimSpace(ignored), 16, 64)
+			if err != nil || mask&(1<<31-1) != 0 {
+				t.Errorf("ignored signals: %s, %v", ignored, err)
 			}
 			break
 		}
