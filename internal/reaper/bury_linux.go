@@ -20,6 +20,8 @@ const (
 	// met again when the next of it dies.
 	leftoverGrace = 50 * time.Millisecond
 	leftoverPause = 200 * time.Microsecond
+	// youngAge is up to what age a process without a name is looked at again.
+	youngAge = time.Second
 )
 
 // wait reaps whoever dies, for as long as the reaper lives. Only while there
@@ -79,16 +81,26 @@ func (s *server) bury() {
 }
 
 // killLeftovers kills every process whose instance has ended and returns how
-// many there were. Only orphans, whom we adopted, and those below them can be
-// such. A process whose instance is unknown is let live: it may be a living
-// one's, and ends with the runtime.
-func (s *server) killLeftovers() (killed int) {
+// many there were, and how many more may turn out to be such. Only orphans, whom
+// we adopted, and those below them can be. A process whose instance is unknown is
+// let live: it may be a living one's, and ends with the runtime. But one that is
+// young may only be between two programs, when its environment cannot be read.
+func (s *server) killLeftovers() (left int) {
+	uptime := procs.Uptime()
 	for _, p := range procs.Tree(s.orphans()...) {
-		if !p.Dead() && killIf(p.PID, func() bool { return s.leftover(p.PID) }) {
-			killed++
+		if p.Dead() {
+			continue
+		}
+		known := true
+		killed := killIf(p.PID, func() (yes bool) {
+			yes, known = s.leftover(p.PID)
+			return yes
+		})
+		if killed || !known && p.Age(uptime) < youngAge {
+			left++
 		}
 	}
-	return killed
+	return left
 }
 
 // orphans are our children that we did not start.
@@ -104,22 +116,23 @@ func (s *server) orphans() []int {
 	return slices.DeleteFunc(pids, func(pid int) bool { return s.children[pid] != nil })
 }
 
-// leftover tells whether the process is of an instance that has ended.
-func (s *server) leftover(pid int) bool {
+// leftover tells whether the process is of an instance that has ended; known is
+// false if nothing tells whose it is.
+func (s *server) leftover(pid int) (yes, known bool) {
 	if m := markOf(pid); m.of(s.owner) {
-		return s.living[m.id()] == nil
+		return s.living[m.id()] == nil, true
 	}
 	run, _ := procs.Env(pid, RunEnv)
 	name, ok := procs.Env(pid, InstanceEnv)
 	if !ok || !s.owner.owns(run) {
-		return false
+		return false, ok
 	}
 	for _, c := range s.living {
 		if c.name == name {
-			return false
+			return false, true
 		}
 	}
-	return true
+	return true, true
 }
 
 // deadChild returns a child that has ended, without reaping it; 0 if it must

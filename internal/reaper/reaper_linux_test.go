@@ -37,17 +37,15 @@ func TestWhatAnInstanceLeftEndsWithIt(t *testing.T) {
 			if exit := r.await(); exit.Lost || exit.Status.Signal() != syscall.SIGKILL {
 				t.Errorf("exit %+v", exit)
 			}
-			if alive(left) {
-				t.Error("it outlived its instance")
-			}
+			// It was sent SIGKILL before the end was told; a busy host may take longer
+			// than leftoverGrace to carry that out.
+			eventually(t, "the end of what an instance left", func() bool { return !alive(left) })
 			if !alive(daemon) {
 				t.Error("another instance's was killed too")
 			}
 			other.Signal(syscall.SIGKILL)
 			other.await()
-			if alive(daemon) {
-				t.Error("it outlived its killed instance")
-			}
+			eventually(t, "the end of what a killed instance left", func() bool { return !alive(daemon) })
 		})
 	}
 }
