@@ -106,6 +106,7 @@ loop:
 	if b.Size() != 0 {
 		t.Errorf("%d bytes wait for a flush that nobody was asked for", b.Size())
 	}
+	drain() // tells what was refused since
 	next := map[string]uint64{}
 	err := eachFrame(records, func(frame []byte) error {
 		r := reader{rest: frame}
