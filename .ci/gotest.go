@@ -5,6 +5,12 @@
 // that failed, every skipped test with its reason, and the totals at the end.
 // It exits as go test does. With HANGAR_TALLY set, the totals are also
 // appended to that file, for a run of several go tests.
+//
+// With HANGAR_RERUN=1, as in continuous integration, up to maxRerun tests that
+// failed are run once more, alone, and those that pass then are printed as FLAKY
+// instead of failing the run: the tests start hundreds of real processes on
+// machines of any speed. By hand nothing is run twice. A package that did not
+// build, panicked or ran out of time fails at once.
 package main
 
 import (
@@ -14,6 +20,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -22,15 +29,54 @@ type event struct {
 	Action, Package, Test, Output string
 }
 
+// maxRerun bounds the tests that are run once more: more are no accident.
+const maxRerun = 5
+
 type report struct {
+	failures                []failure           // of whole tests, not of their parts
+	broken                  bool                // a package failed without a test that did
 	tests                   map[string][]string // output of tests under way, by package and name
 	packages                map[string][]string // output of packages under way
 	skips                   []string
 	passed, failed, skipped int
+	flaky                   int
 }
 
+type failure struct{ pkg, test string }
+
 func main() {
-	command := exec.Command("go", append([]string{"test", "-json"}, os.Args[1:]...)...)
+	r, code := run(os.Args[1:])
+	again := code == 1 && os.Getenv("HANGAR_RERUN") == "1" && !r.broken && len(r.failures) > 0 && len(r.failures) <= maxRerun
+	if again {
+		code = 0
+		for _, f := range r.failures {
+			fmt.Printf("==> once more: %s %s\n", f.pkg, f.test)
+			second, status := run(append(flags(os.Args[1:]), "-run", "^"+f.test+"$", f.pkg))
+			if status != 0 || second.passed == 0 {
+				code = max(status, 1)
+				continue
+			}
+			fmt.Printf("--- FLAKY: %s %s: failed, and passed when run alone\n", f.pkg, f.test)
+			r.failed, r.flaky = max(r.failed-1, 0), r.flaky+1
+		}
+		if code == 0 {
+			r.failed = 0 // with a test its parts failed
+		}
+	}
+	r.close()
+	os.Exit(code)
+}
+
+// flags are the arguments without the packages.
+func flags(args []string) []string {
+	return slices.DeleteFunc(slices.Clone(args), func(arg string) bool {
+		return strings.HasPrefix(arg, ".") || strings.HasPrefix(arg, "github.com/")
+	})
+}
+
+// run runs go test and returns what it told and its exit code.
+func run(args []string) (*report, int) {
+	command := exec.Command("go", append([]string{"test", "-json"}, args...)...)
 	command.Stderr = os.Stderr
 	stdout, err := command.StdoutPipe()
 	if err == nil {
@@ -40,7 +86,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "gotest:", err)
 		os.Exit(2)
 	}
-	r := report{tests: map[string][]string{}, packages: map[string][]string{}}
+	r := &report{tests: map[string][]string{}, packages: map[string][]string{}}
 	lines := bufio.NewReader(stdout)
 	for {
 		line, err := lines.ReadString('\n')
@@ -51,11 +97,10 @@ func main() {
 			break
 		}
 	}
-	err = command.Wait()
-	r.close()
-	if err != nil {
-		os.Exit(max(command.ProcessState.ExitCode(), 1))
+	if err := command.Wait(); err != nil {
+		return r, max(command.ProcessState.ExitCode(), 1)
 	}
+	return r, 0
 }
 
 func (r *report) line(line string) {
@@ -79,6 +124,9 @@ func (r *report) line(line string) {
 		delete(r.tests, test)
 	case e.Action == "fail":
 		r.failed++
+		if !strings.Contains(e.Test, "/") {
+			r.failures = append(r.failures, failure{e.Package, e.Test})
+		}
 		fmt.Print(strings.Join(r.tests[test], ""))
 		delete(r.tests, test)
 	case e.Action == "skip":
@@ -99,8 +147,12 @@ func (r *report) endPackage(e event) {
 			}
 		}
 	case "fail":
+		if !slices.ContainsFunc(r.failures, func(f failure) bool { return f.pkg == e.Package }) {
+			r.broken = true
+		}
 		for test, output := range r.tests {
 			if strings.HasPrefix(test, e.Package+" ") {
+				r.broken = true // it was under way when the package ended
 				fmt.Print(strings.Join(output, ""))
 				delete(r.tests, test)
 			}
@@ -118,6 +170,9 @@ func (r *report) close() {
 		fmt.Println(skip)
 	}
 	totals := fmt.Sprintf("%d passed, %d failed, %d skipped", r.passed, r.failed, r.skipped)
+	if r.flaky > 0 {
+		totals += fmt.Sprintf(", %d flaky", r.flaky)
+	}
 	fmt.Println(totals)
 	if name := os.Getenv("HANGAR_TALLY"); name != "" {
 		tally, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o666)
