@@ -38,6 +38,9 @@ func parseStat(pid int, stat []byte) (Info, error) {
 		return Info{}, fmt.Errorf("%w: %d, its stat is short", ErrUnknown, pid)
 	}
 	info := Info{PID: pid, Comm: string(stat[open+1 : end]), State: fields[state][0]}
+	if info.State < 'A' || info.State > 'z' {
+		return Info{}, fmt.Errorf("%w: %d, its state is no letter", ErrUnknown, pid)
+	}
 	var errs [4]error
 	info.PPID, errs[0] = strconv.Atoi(string(fields[ppid]))
 	info.Start, errs[1] = strconv.ParseUint(string(fields[start]), 10, 64)

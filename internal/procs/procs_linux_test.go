@@ -28,6 +28,7 @@ func TestStatWithAnyName(t *testing.T) {
 
 func FuzzParseStat(f *testing.F) {
 	f.Add([]byte("1 (x) S 7 1 1 0 -1 1 1 2 3 4 5 6 7 8 20 0 1 0 5 9 2 1"))
+	f.Add([]byte("()\x00 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0"))
 	f.Fuzz(func(t *testing.T, stat []byte) {
 		if info, err := parseStat(1, stat); err == nil && (info.State == 0 || len(info.Comm) > len(stat)) {
 			t.Errorf("%q became %+v", stat, info)
