@@ -176,9 +176,9 @@ func TestNextStartSweeps(t *testing.T) {
 
 	h := start(t, fleet)
 	all, reaper := h.family(fleet), h.reaper()
-	syscall.Kill(reaper.pid, syscall.SIGSTOP) // it must not see the end of the program
-	h.kill()
+	syscall.Kill(h.command.Process.Pid, syscall.SIGSTOP) // it must not see the end of the reaper
 	syscall.Kill(reaper.pid, syscall.SIGKILL)
+	h.kill()
 	if !eventually(gone, func() bool { return !reaper.alive() }) {
 		t.Fatal("the reaper lives")
 	}

@@ -84,7 +84,10 @@ func open(opts Options) (*conn, error) {
 	process, err := os.StartProcess("/proc/self/exe", []string{comm}, &os.ProcAttr{
 		Env:   environ(opts),
 		Files: []*os.File{null, null, stderr, theirs},
-		Sys:   &syscall.SysProcAttr{Setsid: true},
+		// A group of its own, so that no Ctrl-C reaches it, and no session: the
+		// scheduler keeps sessions apart (autogroup), and a server that is woken at
+		// once for each call takes a fifth of the throughput.
+		Sys: &syscall.SysProcAttr{Setpgid: true},
 	})
 	if err != nil {
 		line.Close()

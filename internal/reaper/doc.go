@@ -3,7 +3,7 @@
 // instances and outlives the runtime just long enough to end them.
 //
 // The reaper is the runtime's own program run again (ExecIfRequested). It has
-// a session of its own, so that no signal meant for the runtime's group ends
+// a process group of its own, so that no signal meant for the runtime's group ends
 // it. What its children leave behind becomes its child by
 // PR_SET_CHILD_SUBREAPER, also daemons with a session of their own. One socket
 // joins it to the runtime: requests and the streams of new children go one way,
