@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -98,7 +99,7 @@ func (a *API) serve(ctx *fasthttp.RequestCtx) {
 	if len(h.correlation) > 0 {
 		echoCorrelationID(ctx)
 	}
-	if isMCPTarget(ctx) || isMCPPath(ctx.URI().PathOriginal()) {
+	if isMCPPath(ctx.URI().PathOriginal()) {
 		if a.mcp == nil {
 			a.fail(ctx, errNoSuchPath(ctx))
 			return
@@ -153,7 +154,6 @@ func echoCorrelationID(ctx *fasthttp.RequestCtx) {
 }
 
 func isMCPPath(path []byte) bool {
-	const mount = "/mcp"
-	return len(path) >= len(mount) && string(path[:len(mount)]) == mount &&
-		(len(path) == len(mount) || path[len(mount)] == '/')
+	rest, ok := bytes.CutPrefix(path, []byte(mcpPath))
+	return ok && (len(rest) == 0 || rest[0] == '/')
 }

@@ -16,11 +16,9 @@ import (
 // DELETE to end the session (MCP Streamable HTTP, 2025-03-26 and later). It
 // does not check Host and Origin: API.Handler does, before it comes here.
 func (f *Front) ServeHTTP(ctx *fasthttp.RequestCtx) {
-	if !isMCPTarget(ctx) {
-		if path := bytes.TrimRight(ctx.URI().PathOriginal(), "/"); string(path) != mcpPath {
-			httpError(ctx, fasthttp.StatusNotFound, nil, codeInvalidRequest, "no such MCP endpoint, the fleet is at /mcp")
-			return
-		}
+	if path := bytes.TrimRight(ctx.URI().PathOriginal(), "/"); string(path) != mcpPath {
+		httpError(ctx, fasthttp.StatusNotFound, nil, codeInvalidRequest, "no such MCP endpoint, the fleet is at /mcp")
+		return
 	}
 	switch {
 	case ctx.IsPost():

@@ -44,8 +44,7 @@ func (g *edgeGuard) check(ctx *fasthttp.RequestCtx, origin bool) error {
 	}
 	// A request line with a whole URL names a host of its own, which stands
 	// above the header (RFC 9112, 3.2.2).
-	// The usual target of the hot path is not worth parsing.
-	if !g.anyHost && !isMCPTarget(ctx) {
+	if !g.anyHost {
 		if uri := ctx.URI().Host(); !bytes.EqualFold(uri, host) && !g.known(uri) {
 			return forbiddenHost(uri)
 		}

@@ -13,13 +13,6 @@ const (
 // mcpPath is where the fleet's MCP endpoint is.
 const mcpPath = "/mcp"
 
-// isMCPTarget tells whether the request target is the plain path of the fleet's
-// endpoint, as it nearly always is on the hot path: then nothing of it needs
-// parsing, and it names no host.
-func isMCPTarget(ctx *fasthttp.RequestCtx) bool {
-	return string(ctx.Request.Header.RequestURI()) == mcpPath
-}
-
 // edgeHeaders are those that every request of the MCP endpoint is asked for,
 // found in one pass: each Peek of the library makes a pass of its own and
 // writes the name anew. Of a header that stands twice the first counts. They
