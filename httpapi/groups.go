@@ -88,6 +88,16 @@ func (a *API) groupView(ctx *fasthttp.RequestCtx) (*supervisor.GroupView, error)
 	return nil, groupNotFound(id)
 }
 
+// groupAndBody finds the group that the path names, and reads the body.
+func (a *API) groupAndBody(ctx *fasthttp.RequestCtx) (*supervisor.GroupView, *fields, error) {
+	v, err := a.groupView(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	o, err := decodeObject(ctx.PostBody())
+	return v, &fields{object: o}, err
+}
+
 // changeGroup runs a change of a group with a bound on its wait.
 func changeGroup(id string, most time.Duration, change func(ctx context.Context) error) error {
 	wait, cancel := context.WithTimeout(context.Background(), most)
@@ -137,15 +147,10 @@ func (a *API) createGroup(ctx *fasthttp.RequestCtx) error {
 }
 
 func (a *API) updateGroup(ctx *fasthttp.RequestCtx) error {
-	v, err := a.groupView(ctx)
+	v, f, err := a.groupAndBody(ctx)
 	if err != nil {
 		return err
 	}
-	o, err := decodeObject(ctx.PostBody())
-	if err != nil {
-		return err
-	}
-	f := &fields{object: o}
 	patch := f.groupPatch()
 	patch.Canary = f.canary()
 	if err := f.err(); err != nil {
@@ -245,15 +250,10 @@ func (a *API) rebalanceGroup(ctx *fasthttp.RequestCtx) error {
 }
 
 func (a *API) addMember(ctx *fasthttp.RequestCtx) error {
-	v, err := a.groupView(ctx)
+	v, f, err := a.groupAndBody(ctx)
 	if err != nil {
 		return err
 	}
-	o, err := decodeObject(ctx.PostBody())
-	if err != nil {
-		return err
-	}
-	f := &fields{object: o}
 	f.onlyKnown("member_id", "weight", "priority")
 	m := supervisor.GroupMember{ID: f.required("member_id")}
 	setIf(&m.Weight, f.integer("weight", 1, supervisor.MaxWeight))
