@@ -52,24 +52,14 @@ func (in *instant) Request(_ context.Context, method string, _ []byte) ([]byte, 
 	return []byte(`{"tools":[]}`), nil
 }
 
-func benchmarkedRef(tb testing.TB) (Ref, func()) {
-	sys := realSystemOf(tb, instantBackend{}, spec("a"))
-	ref, _ := sys.Ref([]byte("a"))
-	if err := doOnce(ref); err != nil {
-		tb.Fatal(err)
-	}
-	return ref, func() {
-		if err := sys.Close(context.Background()); err != nil {
-			tb.Error(err)
-		}
-	}
-}
-
 var benchLine = []byte(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{}}}` + "\n")
 
-func doOnce(ref interface {
+// caller is a server's Ref or a group's.
+type caller interface {
 	Do(*backends.Call, time.Duration) error
-}) error {
+}
+
+func doOnce(ref caller) error {
 	c := backends.NewCall()
 	c.Tool = "echo"
 	c.Line = append(c.Line, benchLine...)
@@ -78,73 +68,57 @@ func doOnce(ref interface {
 	return err
 }
 
+// benchmarkCalls calls ref one at a time, and from every core at once.
+func benchmarkCalls(b *testing.B, ref caller) {
+	b.Run("serial", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := doOnce(ref); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("parallel", func(b *testing.B) {
+		b.ReportAllocs()
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if err := doOnce(ref); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	})
+}
+
 // BenchmarkCallThroughActor is the cost of the tree alone: Do, the actor, the
 // record for the log.
 func BenchmarkCallThroughActor(b *testing.B) {
-	ref, end := benchmarkedRef(b)
-	defer end()
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := doOnce(ref); err != nil {
-			b.Fatal(err)
-		}
-	}
+	sys := realSystemOf(b, instantBackend{}, spec("a"))
+	defer closeSystem(b, sys)
+	ref, _ := sys.Ref([]byte("a"))
+	benchmarkCalls(b, ref)
 }
 
-func BenchmarkCallThroughActorParallel(b *testing.B) {
-	ref, end := benchmarkedRef(b)
-	defer end()
-	b.ReportAllocs()
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			if err := doOnce(ref); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-}
-
-// benchmarkedGroup is a group of three servers in front of the benchmark.
-func benchmarkedGroup(tb testing.TB) (GroupRef, func()) {
-	sys := realSystemOf(tb, instantBackend{}, spec("a"), spec("b"), spec("c"))
+// BenchmarkCallThroughGroup is BenchmarkCallThroughActor with the pick of one
+// of three members before it.
+func BenchmarkCallThroughGroup(b *testing.B) {
+	sys := realSystemOf(b, instantBackend{}, spec("a"), spec("b"), spec("c"))
+	defer closeSystem(b, sys)
 	if err := sys.CreateGroup(context.Background(), groupSpec([]string{"a", "b", "c"})); err != nil {
-		tb.Fatal(err)
+		b.Fatal(err)
 	}
 	for _, id := range []string{"a", "b", "c"} {
 		if _, err := sys.Start(context.Background(), id); err != nil {
-			tb.Fatal(err)
-		}
-	}
-	ref, _ := sys.GroupRef([]byte("pool"))
-	return ref, func() {
-		if err := sys.Close(context.Background()); err != nil {
-			tb.Error(err)
-		}
-	}
-}
-
-// BenchmarkCallThroughGroup is BenchmarkCallThroughActor with the pick of a
-// member before it.
-func BenchmarkCallThroughGroup(b *testing.B) {
-	ref, end := benchmarkedGroup(b)
-	defer end()
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := doOnce(ref); err != nil {
 			b.Fatal(err)
 		}
 	}
+	ref, _ := sys.GroupRef([]byte("pool"))
+	benchmarkCalls(b, ref)
 }
 
-func BenchmarkCallThroughGroupParallel(b *testing.B) {
-	ref, end := benchmarkedGroup(b)
-	defer end()
-	b.ReportAllocs()
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			if err := doOnce(ref); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
+func closeSystem(tb testing.TB, sys *System) {
+	if err := sys.Close(context.Background()); err != nil {
+		tb.Error(err)
+	}
 }

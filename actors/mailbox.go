@@ -62,20 +62,8 @@ func (m *mailbox) Start() {}
 // UserMessageCount is the number of messages left behind.
 func (m *mailbox) UserMessageCount() int { return int(m.waiting.Load()) }
 
-// call hands a call over. It is finished in the end, whatever happens.
-func (m *mailbox) call(c *backends.Call) {
-	m.mu.Lock()
-	if m.running || m.suspended || m.closed {
-		m.leave(c)
-		return
-	}
-	m.running = true
-	m.mu.Unlock()
-	m.handleCall(c)
-	m.drain(1)
-}
-
-// PostUserMessage handles a message, or leaves it.
+// PostUserMessage handles a message, or leaves it. A call is handed over by it
+// directly, and finished in the end, whatever happens.
 func (m *mailbox) PostUserMessage(msg any) {
 	m.mu.Lock()
 	if m.running || m.suspended || m.closed {

@@ -77,7 +77,7 @@ func (c *cell) deliver(call *backends.Call, resends int) error {
 		case c.leaving.Load():
 			return notFound(c.id)
 		}
-		c.mail.call(call)
+		c.mail.PostUserMessage(call)
 		<-call.Done()
 		var crash *backends.CrashError
 		if call.Err == nil || sends >= resends || !errors.As(call.Err, &crash) || crash.Sent {

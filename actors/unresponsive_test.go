@@ -69,7 +69,7 @@ func TestDossierOfARealCrash(t *testing.T) {
 	ref, _ := sys.Ref([]byte("a"))
 	hangs := backends.NewCall()
 	hangs.SetToolCall("sleep", []byte(`{"ms":600000}`))
-	ref.cell.mail.call(hangs)
+	ref.cell.mail.PostUserMessage(hangs)
 	v, err := sys.Start(t.Context(), "a") // after the call, in the same mailbox
 	if err != nil {
 		t.Fatal(err)
