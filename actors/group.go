@@ -103,7 +103,7 @@ func newGroup(sys *System, seq uint64, spec supervisor.GroupSpec) *group {
 	g.pool.budget = supervisor.NewRetryBudget()
 	g.pool.inFlight = func(i int) int { return int(g.pool.seats[i].cell.active.Load()) }
 	g.pool.balancer = supervisor.Group{}.Balance(nil)
-	g.machine = supervisor.Group{Spec: supervisor.GroupSpec{ID: spec.ID, Strategy: spec.Strategy, MinHealthy: spec.MinHealthy}}
+	g.machine = supervisor.NewGroup(spec)
 	g.now.Store(&groupNow{machine: g.machine})
 	return g
 }

@@ -118,16 +118,6 @@ func (s *System) GroupRef(id []byte) (GroupRef, bool) {
 	return GroupRef{g}, g != nil
 }
 
-// GroupRefs returns every group in order of registration.
-func (s *System) GroupRefs() []GroupRef {
-	order := s.fleet.Load().groupOrder
-	refs := make([]GroupRef, len(order))
-	for i, g := range order {
-		refs[i] = GroupRef{g}
-	}
-	return refs
-}
-
 // CreateGroup registers a group over servers that exist; it is durable and
 // visible when nil is returned. Its members are started in the background.
 func (s *System) CreateGroup(ctx context.Context, spec supervisor.GroupSpec) error {

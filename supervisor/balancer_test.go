@@ -23,7 +23,8 @@ func groupOf(weights []int, edits ...func(*GroupSpec)) Group {
 	for _, edit := range edits {
 		edit(&spec)
 	}
-	g, _ := NewGroup(spec.WithDefaults(), known, groupNow)
+	spec = spec.WithDefaults()
+	g, _ := NewGroup(spec).Step(GroupSpecChanged{spec, known}, groupNow)
 	return g
 }
 

@@ -125,14 +125,6 @@ func (g *Graph) Linked(id string) bool {
 	return g != nil && len(g.needs[id])+len(g.dependents[id]) > 0
 }
 
-// Dependencies are the servers that id names in depends_on and that exist.
-func (g *Graph) Dependencies(id string) []string {
-	if g == nil {
-		return nil
-	}
-	return g.needs[id]
-}
-
 // Dependents are the servers that name id in depends_on, in start order.
 func (g *Graph) Dependents(id string) []string {
 	if g == nil {

@@ -23,10 +23,10 @@ type groupStep struct {
 	out []Effect
 }
 
-// NewGroup returns the group for a spec; known are the conditions of its
-// members, cold for those without one.
-func NewGroup(spec GroupSpec, known map[string]Condition, now time.Time) (Group, []Effect) {
-	return Group{Spec: GroupSpec{ID: spec.ID, MinHealthy: 1}}.Step(GroupSpecChanged{spec, known}, now)
+// NewGroup returns a group for a spec that has no members yet; they come with
+// its first GroupSpecChanged.
+func NewGroup(spec GroupSpec) Group {
+	return Group{Spec: GroupSpec{ID: spec.ID, Strategy: spec.Strategy, MinHealthy: spec.MinHealthy}}
 }
 
 // Step decides what one input means: the next group, and the effects in order.

@@ -57,7 +57,8 @@ func coldGroup(n int, edits ...func(*GroupSpec)) (Group, []Effect) {
 	for _, edit := range edits {
 		edit(&spec)
 	}
-	return NewGroup(spec.WithDefaults(), nil, groupNow)
+	spec = spec.WithDefaults()
+	return NewGroup(spec).Step(GroupSpecChanged{Spec: spec}, groupNow)
 }
 
 func TestEmptyGroupIsInactive(t *testing.T) {
