@@ -86,26 +86,25 @@ func loadConfig(path string) (*config.Config, error) {
 	return c, err
 }
 
-// fileOf is the file that the command is about.
-func fileOf(cmd *cobra.Command, f *serveFlags, args []string) (string, error) {
+// loadNamed loads the file that the command is about: the one its argument
+// names, or else the one that would be served.
+func loadNamed(cmd *cobra.Command, f *serveFlags, args []string) (path string, c *config.Config, err error) {
 	if err := f.read(cmd); err != nil {
-		return "", err
+		return "", nil, err
 	}
+	path = f.config
 	if len(args) == 1 {
-		return args[0], nil
+		path = args[0]
 	}
-	if f.config == "" {
-		return "", fmt.Errorf("no file: name it, as in %q, or with --config or MCP_CONFIG", cmd.CommandPath()+" fleet.yaml")
+	if path == "" {
+		return "", nil, fmt.Errorf("no file: name it, as in %q, or with --config or MCP_CONFIG", cmd.CommandPath()+" fleet.yaml")
 	}
-	return f.config, nil
+	c, err = loadConfig(path)
+	return path, c, err
 }
 
 func checkConfig(cmd *cobra.Command, f *serveFlags, args []string) error {
-	path, err := fileOf(cmd, f, args)
-	if err != nil {
-		return err
-	}
-	c, err := loadConfig(path)
+	path, c, err := loadNamed(cmd, f, args)
 	if err != nil {
 		return err
 	}
@@ -142,11 +141,7 @@ func diffConfigs(cmd *cobra.Command, oldPath, newPath string) error {
 }
 
 func exportConfig(cmd *cobra.Command, f *serveFlags, args []string) error {
-	path, err := fileOf(cmd, f, args)
-	if err != nil {
-		return err
-	}
-	c, err := loadConfig(path)
+	_, c, err := loadNamed(cmd, f, args)
 	if err != nil {
 		return err
 	}
