@@ -232,9 +232,9 @@ func TestNoDescriptorLeft(t *testing.T) {
 	if files > limit-reserve+20 {
 		t.Errorf("%d descriptors are open, want the last %d left free by servers", files, reserve)
 	}
-	again, _ := calls()
-	if again != served {
-		t.Errorf("%d servers answer, %d before", again, served)
+	// A start needs more descriptors than what runs: alone, another may succeed.
+	if again, _ := calls(); again < served {
+		t.Errorf("%d servers answer, %d before: what ran must go on", again, served)
 	}
 	if now := countOf(t, h, "fd"); now > files+8 {
 		t.Errorf("%d descriptors after %d refused starts, %d before: pipes are left", now, refused, files)
