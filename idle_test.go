@@ -2,12 +2,7 @@ package hangar_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -15,72 +10,6 @@ import (
 	"github.com/aabb9013/hangar"
 	"github.com/aabb9013/hangar/supervisor"
 )
-
-// front is a runtime served over HTTP, and one MCP session with it.
-type front struct {
-	t       *testing.T
-	url     string
-	session string
-}
-
-func serve(t *testing.T, rt *hangar.Runtime) *front {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- rt.Serve(ctx, ln) }()
-	t.Cleanup(func() {
-		cancel()
-		<-done
-	})
-	return &front{t: t, url: "http://" + ln.Addr().String()}
-}
-
-// send makes a request and returns the answer's body; it must succeed.
-func (f *front) send(method, path, body string) string {
-	f.t.Helper()
-	request, err := http.NewRequest(method, f.url+path, strings.NewReader(body))
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("Accept", "application/json, text/event-stream")
-	if f.session != "" {
-		request.Header.Set("Mcp-Session-Id", f.session)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	defer response.Body.Close()
-	answer, err := io.ReadAll(response.Body)
-	if err != nil || response.StatusCode >= 300 {
-		f.t.Fatalf("%s %s: %d %s, %v", method, path, response.StatusCode, answer, err)
-	}
-	if id := response.Header.Get("Mcp-Session-Id"); id != "" {
-		f.session = id
-	}
-	return string(answer)
-}
-
-func (f *front) initialize() {
-	f.t.Helper()
-	f.send("POST", "/mcp", `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`)
-	f.send("POST", "/mcp", `{"jsonrpc":"2.0","method":"notifications/initialized"}`)
-}
-
-// call calls a tool over MCP.
-func (f *front) call(tool string, arguments any) string {
-	f.t.Helper()
-	raw, err := json.Marshal(arguments)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	return f.send("POST", "/mcp", fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":%q,"arguments":%s}}`, tool, raw))
-}
 
 // await waits for something about a server.
 func await(t *testing.T, rt *hangar.Runtime, id, what string, is func(*hangar.View) bool) *hangar.View {

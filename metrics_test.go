@@ -1,45 +1,20 @@
 package hangar_test
 
 import (
-	"bufio"
-	"context"
-	"io"
-	"net"
-	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/aabb9013/hangar"
 )
 
-// scraper serves the runtime; what it returns reads /metrics as lines "name{labels}" → value.
+// scraper returns a function that reads /metrics.
 func scraper(t *testing.T, rt *hangar.Runtime) func() map[string]string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- rt.Serve(context.Background(), ln) }()
-	t.Cleanup(func() { shut(t, rt); <-done })
+	f := serve(t, rt)
 	return func() map[string]string {
 		t.Helper()
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+ln.Addr().String()+"/metrics", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer response.Body.Close()
-		if response.StatusCode != http.StatusOK {
-			text, _ := io.ReadAll(response.Body)
-			t.Fatalf("%d %s", response.StatusCode, text)
-		}
 		samples := map[string]string{}
-		for lines := bufio.NewScanner(response.Body); lines.Scan(); {
-			if name, value, ok := strings.Cut(lines.Text(), " "); ok && !strings.HasPrefix(name, "#") {
+		for line := range strings.Lines(f.send("GET", "/metrics", "")) {
+			if name, value, ok := strings.Cut(strings.TrimSpace(line), " "); ok && !strings.HasPrefix(name, "#") {
 				samples[strings.TrimPrefix(name, "mcp_hangar_")] = value
 			}
 		}

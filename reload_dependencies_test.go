@@ -65,7 +65,7 @@ func TestReloadAddsAPermanentServerBehindWhatItNeeds(t *testing.T) {
 	if _, err := rt.Reload(t.Context(), hangar.ReloadOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the permanent server runs", func() bool {
+	eventually(t, "the permanent server runs", func() bool {
 		v, err := rt.Servers().Get("app")
 		return err == nil && v.State.String() == "ready"
 	})

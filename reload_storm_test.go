@@ -109,11 +109,11 @@ func TestManyReloadsLeaveNothingBehind(t *testing.T) {
 			t.Errorf("%s has pid %d, had %d", id, now, pid)
 		}
 	}
-	until(t, fmt.Sprintf("%d goroutines again, give or take 5", goroutines), func() bool {
+	eventually(t, fmt.Sprintf("%d goroutines again, give or take 5", goroutines), func() bool {
 		n := runtime.NumGoroutine() - goroutines
 		return n >= -5 && n <= 5
 	})
-	until(t, fmt.Sprintf("%d descriptors again", open), func() bool { return descriptors(t, data) == open })
+	eventually(t, fmt.Sprintf("%d descriptors again", open), func() bool { return descriptors(t, data) == open })
 	heapNow, anonymousNow := memory(t)
 	grown := heapNow - heap
 	t.Logf("%d servers, %d reloads: the heap grew by %d KiB, the process by %d KiB without mapped files", servers, reloads, grown>>10, (anonymousNow-anonymous)>>10)

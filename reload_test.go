@@ -36,18 +36,6 @@ func (r *recorder) count(text string) int {
 	return strings.Count(r.text.String(), text)
 }
 
-// until waits for a condition.
-func until(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for !holds() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in time: %s", what)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-}
-
 // quiet turns the watcher off.
 const quiet = "config_reload: {enabled: false}\n"
 
@@ -244,15 +232,15 @@ func TestChangedFileIsApplied(t *testing.T) {
 			path := writeConfig(t, how+stubYAML("a"))
 			rt := open(t, hangar.Options{ConfigFile: path, Logger: slog.New(slog.NewTextHandler(log, nil))})
 			rewrite(t, path, how+stubYAML("a", "b"))
-			until(t, "b after a rename", func() bool { return ids(rt) == "a b" })
+			eventually(t, "b after a rename", func() bool { return ids(rt) == "a b" })
 			if err := os.WriteFile(path, []byte(how+stubYAML("c")), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			until(t, "c after a write", func() bool { return ids(rt) == "c" })
+			eventually(t, "c after a write", func() bool { return ids(rt) == "c" })
 			rewrite(t, path, "nonsense: [")
-			until(t, "a refusal", func() bool { return log.count("ConfigurationReloadFailed") > 0 })
+			eventually(t, "a refusal", func() bool { return log.count("ConfigurationReloadFailed") > 0 })
 			rewrite(t, path, how+stubYAML("d"))
-			until(t, "d after the mistake", func() bool { return ids(rt) == "d" })
+			eventually(t, "d after the mistake", func() bool { return ids(rt) == "d" })
 		})
 	}
 }
@@ -282,7 +270,7 @@ func TestSwappedLinkIsApplied(t *testing.T) {
 	rt := open(t, hangar.Options{ConfigFile: path})
 	for n, id := range []string{"b", "c"} {
 		version(n+2, stubYAML(id))
-		until(t, id, func() bool { return ids(rt) == id })
+		eventually(t, id, func() bool { return ids(rt) == id })
 	}
 }
 

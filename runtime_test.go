@@ -24,57 +24,6 @@ import (
 	"github.com/aabb9013/hangar/internal/testserver"
 )
 
-// patience bounds what takes moments; a loaded host may need long.
-const patience = 30 * time.Second
-
-// open makes a started runtime that the end of the test closes.
-func open(t *testing.T, opts hangar.Options) *hangar.Runtime {
-	t.Helper()
-	rt, err := hangar.New(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { shut(t, rt) })
-	if err := rt.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return rt
-}
-
-func shut(t *testing.T, rt *hangar.Runtime) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	if err := rt.Close(ctx); err != nil {
-		t.Errorf("Close: %v", err)
-	}
-}
-
-func stub(id string, flags ...string) hangar.ServerSpec {
-	command, env := testserver.Command(flags...)
-	return hangar.ServerSpec{ID: id, Command: command, Env: env}
-}
-
-func create(t *testing.T, rt *hangar.Runtime, specs ...hangar.ServerSpec) {
-	t.Helper()
-	for _, spec := range specs {
-		if err := rt.Servers().Create(t.Context(), spec); err != nil {
-			t.Fatalf("Create %q: %v", spec.ID, err)
-		}
-	}
-}
-
-// echo calls a server and checks that it is the one that answers.
-func echo(t *testing.T, rt *hangar.Runtime, id string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	result, err := rt.Call(ctx, id, "echo", map[string]any{"text": "to " + id})
-	if err != nil || !bytes.Contains(result.Raw, []byte("to "+id)) {
-		t.Errorf("echo of %q: %v, %v", id, result, err)
-	}
-}
-
 func writeConfig(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "fleet.yaml")

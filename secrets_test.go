@@ -3,8 +3,6 @@ package hangar_test
 import (
 	"bytes"
 	"encoding/json"
-	"io"
-	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -28,23 +26,8 @@ func TestSecretsThatAServerPrintsAreInNoAnswer(t *testing.T) {
 	api.initialize()
 	var all []string
 	ask := func(method, path, body string) {
-		request, err := http.NewRequestWithContext(t.Context(), method, api.url+path, strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		request.Header.Set("Content-Type", "application/json")
-		request.Header.Set("Accept", "application/json, text/event-stream")
-		request.Header.Set("Mcp-Session-Id", api.session)
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer response.Body.Close()
-		answer, err := io.ReadAll(response.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, method+" "+path+" "+string(answer))
+		_, answer := api.exchange(method, path, body)
+		all = append(all, method+" "+path+" "+answer)
 	}
 	servers := []string{"prints", "answers"}
 	for _, id := range servers {

@@ -1,66 +1,19 @@
 package hangar_test
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/aabb9013/hangar"
 )
-
-// eventually waits for what takes moments.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !holds(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not within %v: %s", patience, what)
-		}
-	}
-}
-
-// serveAPI serves the runtime and returns a client of its REST API.
-func serveAPI(t *testing.T, rt *hangar.Runtime) func(method, path, body string) (int, map[string]any) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- rt.Serve(context.Background(), ln) }()
-	t.Cleanup(func() { shut(t, rt); <-done })
-	return func(method, path, body string) (int, map[string]any) {
-		t.Helper()
-		request, err := http.NewRequestWithContext(t.Context(), method, "http://"+ln.Addr().String()+path, strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		request.Header.Set("Content-Type", "application/json")
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer response.Body.Close()
-		raw, err := io.ReadAll(response.Body)
-		var answer map[string]any
-		if err != nil || json.Unmarshal(raw, &answer) != nil {
-			t.Fatalf("%s %s: %v %s", method, path, err, raw)
-		}
-		return response.StatusCode, answer
-	}
-}
 
 // TestSupervisionOfRealProcesses: a crash takes the dependents along, the tree
 // tells it, and the order of deletion is kept.
 func TestSupervisionOfRealProcesses(t *testing.T) {
 	rt := open(t, hangar.Options{})
-	api := serveAPI(t, rt)
+	api := serve(t, rt).ask
 	db, app := stub("db"), stub("app")
 	db.Strategy = "rest_for_one"
 	app.DependsOn, app.Restart = []string{"db"}, "permanent"
