@@ -1,11 +1,11 @@
 #include "textflag.h"
 
-// func plainPrefix(p []byte) int
+// func plainPieces(p []byte) int
 //
 // A byte is special if it is a quote, a backslash, at most 0x1f, or has its
 // high bit set; PMOVMSKB gathers the high bits of the comparisons' results and
 // of the bytes themselves.
-TEXT ·plainPrefix(SB), NOSPLIT, $0-32
+TEXT ·plainPieces(SB), NOSPLIT, $0-32
 	MOVQ p_base+0(FP), SI
 	MOVQ p_len+8(FP), CX
 	XORQ AX, AX
@@ -58,5 +58,64 @@ found:
 	ADDQ DX, AX
 
 done:
+	MOVQ AX, ret+24(FP)
+	RET
+
+// func plainBlocks(p []byte) int
+//
+// As above, with one comparison for control characters and high bits: as signed
+// numbers both are less than a space.
+TEXT ·plainBlocks(SB), NOSPLIT, $0-32
+	MOVQ p_base+0(FP), SI
+	MOVQ p_len+8(FP), CX
+	XORQ AX, AX
+	MOVQ $0x2020202020202020, DX
+	MOVQ DX, X0
+	VPBROADCASTQ X0, Y0
+	MOVQ $0x2222222222222222, DX
+	MOVQ DX, X1
+	VPBROADCASTQ X1, Y1
+	MOVQ $0x5c5c5c5c5c5c5c5c, DX
+	MOVQ DX, X2
+	VPBROADCASTQ X2, Y2
+
+blocks:
+	LEAQ 128(AX), BX
+	CMPQ BX, CX
+	JHI  end
+	VMOVDQU (SI)(AX*1), Y3
+	VMOVDQU 32(SI)(AX*1), Y4
+	VMOVDQU 64(SI)(AX*1), Y5
+	VMOVDQU 96(SI)(AX*1), Y6
+	VPCMPGTB Y3, Y0, Y7
+	VPCMPEQB Y3, Y1, Y8
+	VPCMPEQB Y3, Y2, Y9
+	VPCMPGTB Y4, Y0, Y10
+	VPCMPEQB Y4, Y1, Y11
+	VPCMPEQB Y4, Y2, Y12
+	VPOR Y7, Y8, Y7
+	VPOR Y9, Y10, Y9
+	VPOR Y11, Y12, Y11
+	VPOR Y7, Y9, Y7
+	VPOR Y7, Y11, Y7
+	VPCMPGTB Y5, Y0, Y8
+	VPCMPEQB Y5, Y1, Y9
+	VPCMPEQB Y5, Y2, Y10
+	VPCMPGTB Y6, Y0, Y11
+	VPCMPEQB Y6, Y1, Y12
+	VPCMPEQB Y6, Y2, Y13
+	VPOR Y8, Y9, Y8
+	VPOR Y10, Y11, Y10
+	VPOR Y12, Y13, Y12
+	VPOR Y8, Y10, Y8
+	VPOR Y8, Y12, Y8
+	VPOR Y7, Y8, Y7
+	VPTEST Y7, Y7
+	JNE  end
+	MOVQ BX, AX
+	JMP blocks
+
+end:
+	VZEROUPPER
 	MOVQ AX, ret+24(FP)
 	RET

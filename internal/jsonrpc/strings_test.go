@@ -130,7 +130,7 @@ func TestAppendString(t *testing.T) {
 
 // TestPlainPrefix puts every byte at every place of texts of many lengths.
 func TestPlainPrefix(t *testing.T) {
-	for _, size := range []int{0, 1, 31, 32, 33, 63, 64, 96, 100} {
+	for _, size := range []int{0, 1, 31, 32, 33, 63, 64, 96, 100, 255, 256, 384, 415} {
 		text := bytes.Repeat([]byte("a"), size)
 		for at := range size {
 			for c := range 256 {
