@@ -90,6 +90,11 @@ type Handler = fasthttp.RequestHandler
 func (a *API) Handler() Handler { return a.serve }
 
 func (a *API) serve(ctx *fasthttp.RequestCtx) {
+	a.handle(ctx)
+	expectLong(ctx)
+}
+
+func (a *API) handle(ctx *fasthttp.RequestCtx) {
 	defer a.contain(ctx)
 	h := edgeHeadersOf(&ctx.Request.Header)
 	if err := a.guard.check(ctx, h.hasOrigin); err != nil {

@@ -211,7 +211,7 @@ func TestSlowReaderGetsItsAnswer(t *testing.T) {
 	fl := newFleet(ready("s", `{"name":"t"}`))
 	big := `"` + strings.Repeat("x", 15<<20) + `"`
 	fl.servers["s"].do = func(c *backends.Call, _ time.Duration) error { return result(c, big) }
-	_, c := serveQuick(t, fl, func(f *Front) { f.patience = 300 * time.Millisecond })
+	_, c := serveQuick(t, fl, func(f *Front) { f.patience = 2 * time.Second })
 	resp, err := c.with("2025-11-25").send("POST", progressCall("1", "1"))
 	if err != nil {
 		t.Fatal(err)
@@ -221,7 +221,7 @@ func TestSlowReaderGetsItsAnswer(t *testing.T) {
 	for {
 		n, err := resp.Body.Read(buf)
 		if total/(1<<20) != (total+n)/(1<<20) {
-			time.Sleep(40 * time.Millisecond)
+			time.Sleep(150 * time.Millisecond) // longer than the patience in all
 		}
 		if total += n; err != nil {
 			break

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/aabb9013/hangar/internal/rawio"
 )
 
 const (
@@ -103,7 +105,7 @@ func (l *edgeListener) Close() (err error) {
 
 // track takes a connection in; it refuses one too many of an address.
 func (l *edgeListener) track(c net.Conn) (*edgeConn, bool) {
-	conn := &edgeConn{Conn: c, owner: l, since: time.Now()}
+	conn := &edgeConn{Conn: c, stream: rawio.NewStream(c), owner: l, since: time.Now()}
 	if tcp, ok := c.RemoteAddr().(*net.TCPAddr); ok {
 		conn.ip = tcp.AddrPort().Addr()
 	}
@@ -163,6 +165,7 @@ func (l *edgeListener) closeConns() int {
 // may overtake the answer that says why the request was refused.
 type edgeConn struct {
 	net.Conn
+	stream *rawio.Stream // of Conn, nil where it is no descriptor
 	owner  *edgeListener
 	ip     netip.Addr // of the other end, none for a Unix socket
 	since  time.Time
@@ -170,6 +173,7 @@ type edgeConn struct {
 	began  atomic.Bool // a byte has come
 
 	waiting waiting
+	out     outgoing
 
 	readBy, writeBy time.Time // the deadlines that are set; of the serving goroutine
 }
@@ -210,11 +214,23 @@ func lingerOnClose(c net.Conn) {
 }
 
 func (c *edgeConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
+	if c.out.held != nil {
+		if _, err := c.writeHeld(nil); err != nil {
+			return 0, err
+		}
+	}
+	n, err := c.receive(p)
 	if n > 0 && !c.began.Load() {
 		c.began.Store(true)
 	}
 	return n, err
+}
+
+func (c *edgeConn) receive(p []byte) (int, error) {
+	if c.stream == nil {
+		return c.Conn.Read(p)
+	}
+	return c.stream.Read(p)
 }
 
 // closeSilent closes the connections that never sent a byte for so long.

@@ -47,6 +47,7 @@ func (a *API) Server() *fasthttp.Server {
 		ReadTimeout:                  readTimeout,
 		IdleTimeout:                  idleTimeout,
 		ReadBufferSize:               readBufferSize,
+		WriteBufferSize:              writeBufferSize,
 		MaxRequestBodySize:           MaxMCPBodyBytes,
 		DisablePreParseMultipartForm: true,
 		StreamRequestBody:            false,

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/aabb9013/hangar/internal/rawio"
 )
 
 // pipes are the six ends of a child's three streams.
@@ -90,16 +92,11 @@ func (s *sink) TryWrite(p []byte) (int, error) {
 	if s.closed {
 		return 0, os.ErrClosed
 	}
-	for {
-		n, err := tryWrite(s.fd, p)
-		switch err {
-		case syscall.EINTR:
-			continue
-		case syscall.EAGAIN:
-			return 0, nil
-		}
-		return max(n, 0), err
+	n, err := rawio.Write(s.fd, p)
+	if err == syscall.EAGAIN {
+		return 0, nil
 	}
+	return n, err
 }
 
 // Close closes the pipe; a Write that waits ends.
@@ -184,15 +181,10 @@ func (s *source) Read(buffer func() []byte, idle func()) (int, error) {
 }
 
 func (s *source) attempt(fd uintptr) bool {
-	for {
-		s.n, s.err = tryRead(int(fd), s.buffer())
-		if s.err == syscall.EINTR {
-			continue
-		}
-		if s.err == syscall.EAGAIN {
-			s.idle()
-			return false
-		}
-		return true
+	s.n, s.err = rawio.Read(int(fd), s.buffer())
+	if s.err == syscall.EAGAIN {
+		s.idle()
+		return false
 	}
+	return true
 }
