@@ -79,8 +79,10 @@ func (c *cell) deliver(call *backends.Call, resends int) error {
 		}
 		c.mail.PostUserMessage(call)
 		<-call.Done()
-		var crash *backends.CrashError
-		if call.Err == nil || sends >= resends || !errors.As(call.Err, &crash) || crash.Sent {
+		if call.Err == nil || sends >= resends {
+			return call.Err
+		}
+		if crash, ok := errors.AsType[*backends.CrashError](call.Err); !ok || crash.Sent {
 			return call.Err
 		}
 	}

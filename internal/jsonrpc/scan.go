@@ -23,17 +23,17 @@ func Scan(b []byte, lim Limits, env *Envelope) error {
 	if len(b) > lim.MaxBytes {
 		return &ScanError{Offset: lim.MaxBytes, Err: ErrTooLarge}
 	}
-	s := scanner{b: b, env: env, maxDepth: lim.MaxDepth}
+	s := scanner{b: b, maxDepth: lim.MaxDepth}
 	if i := s.message(); i >= 0 {
 		s.classify()
 	}
 	if s.err == nil && s.fault == nil {
+		*env = s.env
 		env.HasNewline = s.spaces&(1<<'\n'|1<<'\r') != 0
 		return nil
 	}
-	*env = Envelope{ID: env.ID}
-	if s.twoIDs {
-		env.ID = Span{}
+	if !s.twoIDs {
+		env.ID = s.env.ID
 	}
 	if s.err != nil {
 		return &ScanError{Offset: s.at, Err: s.err}
@@ -164,7 +164,7 @@ func (s *scanner) enter(set *keySet, in place, f field, ref keyRef, i int) bool 
 // member reads the value at i of a member of an inspected object and notes what
 // the envelope wants of it.
 func (s *scanner) member(f field, i, depth int) int {
-	env := s.env
+	env := &s.env
 	c := s.first(i)
 	switch f {
 	case fieldVersion:
@@ -271,7 +271,7 @@ func isVersion(tok []byte) bool {
 
 // classify settles the kind of a message that was read to its end.
 func (s *scanner) classify() {
-	env := s.env
+	env := &s.env
 	end := len(s.b)
 	null := env.ID.Present() && s.b[env.ID.Start] == 'n'
 	if !s.version {

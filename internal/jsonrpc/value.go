@@ -9,7 +9,7 @@ import "encoding/binary"
 // up at once.
 type scanner struct {
 	b        []byte
-	env      *Envelope
+	env      Envelope // by value: a pointer would send the caller's to the heap
 	maxDepth int
 
 	err     error  // what ended the scan
