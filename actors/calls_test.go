@@ -375,7 +375,7 @@ func TestToolListIsReadAgainAtMostOnceASecond(t *testing.T) {
 		before := s.FleetVersion()
 		s.mustEcho("a")
 		time.Sleep(5 * time.Second)
-		if _, ok := s.view("a").Catalogue.Tool("added"); !ok {
+		if s.view("a").Catalogue.Tool([]byte("added")) == nil {
 			t.Error("the added tool is not listed")
 		}
 		if n := s.count("a", supervisor.ToolsChanged); n != 1 {

@@ -170,14 +170,14 @@ func (s *seat) mayRepeat(c *backends.Call, err error) bool {
 
 // isIdempotent reads the tool's annotations in the member's own list.
 func (s *seat) isIdempotent(name string) bool {
-	tool, ok := s.cell.view.Load().Catalogue.Tool(name)
+	tool := s.cell.view.Load().Catalogue.Tool([]byte(name))
 	var hints struct {
 		Annotations struct {
 			ReadOnly   bool `json:"readOnlyHint"`
 			Idempotent bool `json:"idempotentHint"`
 		} `json:"annotations"`
 	}
-	return ok && json.Unmarshal(tool.Raw, &hints) == nil && (hints.Annotations.ReadOnly || hints.Annotations.Idempotent)
+	return tool != nil && json.Unmarshal(tool.Raw, &hints) == nil && (hints.Annotations.ReadOnly || hints.Annotations.Idempotent)
 }
 
 func groupNotFound(id string) error {

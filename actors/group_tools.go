@@ -94,7 +94,7 @@ func lacking(seats []*seat, of []listedBy, tools []backends.Tool) map[string][]s
 			continue
 		}
 		for _, tool := range tools {
-			if _, has := of[i].catalogue.Tool(tool.Name); !has {
+			if of[i].catalogue.Tool([]byte(tool.Name)) == nil {
 				if lacks == nil {
 					lacks = map[string][]string{}
 				}

@@ -95,9 +95,9 @@ func (c *cell) onToolsListed(m toolsListed) {
 	case m.err != nil:
 		c.sys.logger.Warn("tools/list failed after list_changed", "server", c.id, "err", m.err)
 	default:
-		cat := *c.catalogue
-		cat.Tools = m.tools
-		c.setCatalogue(&cat)
+		c.setCatalogue(&backends.Catalogue{
+			ProtocolVersion: c.catalogue.ProtocolVersion, Initialize: c.catalogue.Initialize, Tools: m.tools,
+		})
 		c.publish()
 	}
 	if c.relist {

@@ -1,6 +1,9 @@
 package backends
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"sync"
+)
 
 // Tool is one tool as its server listed it; Raw is the whole object, with
 // every field the server gave.
@@ -10,22 +13,30 @@ type Tool struct {
 }
 
 // Catalogue is what a server said of itself at the handshake. It is
-// immutable.
+// immutable from its first use on.
 type Catalogue struct {
 	ProtocolVersion string          `json:"protocol_version"`
 	Initialize      json.RawMessage `json:"initialize"` // the whole initialize result
 	Tools           []Tool          `json:"tools"`
+
+	indexed sync.Once
+	index   map[string]int // into Tools, by name; made by the first call
 }
 
-// Tool finds a tool by name.
-func (c *Catalogue) Tool(name string) (Tool, bool) {
+// Tool finds a tool by name; the first one, should the server list two. Nil if
+// there is none, or no catalogue. The usual call allocates nothing.
+func (c *Catalogue) Tool(name []byte) *Tool {
 	if c == nil {
-		return Tool{}, false
+		return nil
 	}
-	for _, t := range c.Tools {
-		if t.Name == name {
-			return t, true
+	c.indexed.Do(func() {
+		c.index = make(map[string]int, len(c.Tools))
+		for i := len(c.Tools) - 1; i >= 0; i-- {
+			c.index[c.Tools[i].Name] = i
 		}
+	})
+	if i, ok := c.index[string(name)]; ok {
+		return &c.Tools[i]
 	}
-	return Tool{}, false
+	return nil
 }

@@ -89,10 +89,8 @@ func findTool(v *supervisor.View, tool []byte) (name string, known, whole bool) 
 	if v == nil || v.Catalogue == nil {
 		return "", false, false
 	}
-	for i := range v.Catalogue.Tools {
-		if t := &v.Catalogue.Tools[i]; t.Name == string(tool) {
-			return t.Name, true, true
-		}
+	if t := v.Catalogue.Tool(tool); t != nil {
+		return t.Name, true, true
 	}
 	return "", false, !v.ToolsPredefined && !v.ToolsStale
 }

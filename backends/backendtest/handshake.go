@@ -49,8 +49,8 @@ func handshakeWhole(b *bench) {
 			b.Errorf("tool %q is missing", name)
 		}
 	}
-	if tool, ok := cat.Tool("echo"); !ok || tool.Name != "echo" {
-		b.Errorf("tool echo: %v %v", tool, ok)
+	if tool := cat.Tool([]byte("echo")); tool == nil || tool.Name != "echo" {
+		b.Errorf("tool echo: %v", tool)
 	}
 	if got := s.text("dummy_29", nil); got != "dummy_29" {
 		b.Errorf("dummy_29 answered %q", got)

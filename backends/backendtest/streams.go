@@ -137,8 +137,7 @@ func streamListChanged(b *bench) {
 }
 
 func has(cat *backends.Catalogue, name string) bool {
-	_, ok := cat.Tool(name)
-	return ok
+	return cat.Tool([]byte(name)) != nil
 }
 
 // C11
