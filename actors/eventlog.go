@@ -15,7 +15,7 @@ const (
 	// FlushInterval is how long a finished call may wait for its block. Until
 	// then it is in the store's call buffer, which for one on disk survives kill
 	// -9 as well.
-	FlushInterval = 50 * time.Millisecond
+	FlushInterval = 100 * time.Millisecond
 	// flushAgain is when a flush that failed is tried again.
 	flushAgain = time.Second
 	// MaxCommits bounds the commits that wait for the writer; one more is
