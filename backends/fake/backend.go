@@ -81,7 +81,7 @@ func (b *Backend) launch(spec backends.LaunchSpec, script Script) *Instance {
 	b.total++
 	b.maxLive = max(b.maxLive, b.total)
 	b.mu.Unlock()
-	in.link = link.Open(link.Config{
+	in.Link = link.Open(link.Config{
 		Server: spec.Server, Epoch: spec.Epoch, MaxMessage: spec.MaxMessage,
 		Sink: in.server.stdin, Source: in.server.stdout, Observer: spec.Observer,
 		Fail: in.broken, Ended: in.stdoutEnded, StdinStall: b.StdinStall,

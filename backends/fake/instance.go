@@ -16,10 +16,10 @@ const exitGrace = 200 * time.Millisecond
 
 // Instance is one scripted server.
 type Instance struct {
-	backend *Backend
-	spec    backends.LaunchSpec
-	server  *server
-	link    *link.Link
+	backend    *Backend
+	spec       backends.LaunchSpec
+	server     *server
+	*link.Link // carries the calls
 
 	mu     sync.Mutex
 	asked  bool
@@ -49,18 +49,9 @@ func (in *Instance) Freeze() { in.server.freeze(true) }
 // Thaw undoes Freeze.
 func (in *Instance) Thaw() { in.server.freeze(false) }
 
-func (in *Instance) Send(c *backends.Call, more bool) error    { return in.link.Send(c, more) }
-func (in *Instance) Flush()                                    { in.link.Flush() }
-func (in *Instance) Cancel(id uint64, cause error) bool        { return in.link.Cancel(id, cause) }
-func (in *Instance) Expire(now time.Time) time.Time            { return in.link.Expire(now) }
-func (in *Instance) Notify(method string, params []byte) error { return in.link.Notify(method, params) }
-func (in *Instance) InFlight() int                             { return in.link.InFlight() }
-func (in *Instance) Done() <-chan struct{}                     { return in.done }
-func (in *Instance) Exit() backends.Exit                       { return in.exit }
-func (in *Instance) PID() int                                  { return 0 }
-func (in *Instance) Request(ctx context.Context, method string, params []byte) ([]byte, error) {
-	return in.link.Request(ctx, method, params)
-}
+func (in *Instance) Done() <-chan struct{} { return in.done }
+func (in *Instance) Exit() backends.Exit   { return in.exit }
+func (in *Instance) PID() int              { return 0 }
 
 // Kill ends the instance at once; the first reason stays.
 func (in *Instance) Kill(reason error) {
@@ -95,7 +86,7 @@ func (in *Instance) Stop(ctx context.Context, drain time.Duration) {
 	}
 	if drain > 0 {
 		drained, cancel := context.WithTimeout(ctx, drain)
-		in.link.Drain(drained)
+		in.Link.Drain(drained)
 		cancel()
 	}
 	in.server.stdin.close()
@@ -128,12 +119,12 @@ func (in *Instance) gone(ctx context.Context, d time.Duration) bool {
 // watch owns the end of the instance.
 func (in *Instance) watch() {
 	<-in.server.ended
-	<-in.link.ReadDone()
+	<-in.Link.ReadDone()
 	exit := in.server.exit
 	in.mu.Lock()
 	exit.Asked, exit.Err = in.asked, in.reason
 	in.mu.Unlock()
-	exit.Traffic = in.link.Close(exit)
+	exit.Traffic = in.Link.Close(exit)
 	in.exit = exit
 	in.server.stdin.close()
 	in.server.stdout.abandon()

@@ -25,12 +25,12 @@ const (
 
 // instance is one child process.
 type instance struct {
-	spec  backends.LaunchSpec
-	opts  Options
-	pipes *pipes
-	proc  process
-	group *limits.Group
-	link  *link.Link
+	spec       backends.LaunchSpec
+	opts       Options
+	pipes      *pipes
+	proc       process
+	group      *limits.Group
+	*link.Link // carries the calls
 
 	mu     sync.Mutex
 	asked  bool  // Stop was called
@@ -45,18 +45,9 @@ type instance struct {
 
 var _ backends.Instance = (*instance)(nil)
 
-func (in *instance) Send(c *backends.Call, more bool) error    { return in.link.Send(c, more) }
-func (in *instance) Flush()                                    { in.link.Flush() }
-func (in *instance) Cancel(id uint64, cause error) bool        { return in.link.Cancel(id, cause) }
-func (in *instance) Expire(now time.Time) time.Time            { return in.link.Expire(now) }
-func (in *instance) Notify(method string, params []byte) error { return in.link.Notify(method, params) }
-func (in *instance) InFlight() int                             { return in.link.InFlight() }
-func (in *instance) Done() <-chan struct{}                     { return in.done }
-func (in *instance) Exit() backends.Exit                       { return in.exit }
-func (in *instance) PID() int                                  { return in.proc.PID() }
-func (in *instance) Request(ctx context.Context, method string, params []byte) ([]byte, error) {
-	return in.link.Request(ctx, method, params)
-}
+func (in *instance) Done() <-chan struct{} { return in.done }
+func (in *instance) Exit() backends.Exit   { return in.exit }
+func (in *instance) PID() int              { return in.proc.PID() }
 
 // Kill ends the process group at once; the first reason stays.
 func (in *instance) Kill(reason error) {
@@ -85,7 +76,7 @@ func (in *instance) Stop(ctx context.Context, drain time.Duration) {
 	}
 	if drain > 0 {
 		drained, cancel := context.WithTimeout(ctx, drain)
-		in.link.Drain(drained)
+		in.Link.Drain(drained)
 		cancel()
 	}
 	in.pipes.stdin.Close()
@@ -122,7 +113,7 @@ func (in *instance) watch() {
 	in.mu.Unlock()
 	in.pipes.stdout.SetReadDeadline(time.Now().Add(outputGrace))
 	in.pipes.stderr.SetReadDeadline(time.Now().Add(outputGrace))
-	<-in.link.ReadDone()
+	<-in.Link.ReadDone()
 	<-in.drained // its last words belong before the report of its end
 
 	in.mu.Lock()
@@ -132,7 +123,7 @@ func (in *instance) watch() {
 	}
 	in.mu.Unlock()
 	in.group.Explain(&status)
-	status.Traffic = in.link.Close(status)
+	status.Traffic = in.Link.Close(status)
 	in.exit = status
 	in.pipes.closeParent()
 	in.group.Close()

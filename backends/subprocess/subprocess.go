@@ -140,7 +140,7 @@ func (b *Backend) Start(ctx context.Context, spec backends.LaunchSpec) (backends
 		spec: spec, opts: b.opts, pipes: pipes, proc: proc, group: group,
 		done: make(chan struct{}), drained: make(chan struct{}),
 	}
-	in.link = link.Open(link.Config{
+	in.Link = link.Open(link.Config{
 		Server: spec.Server, Epoch: spec.Epoch, MaxMessage: spec.MaxMessage,
 		Sink: pipes.stdin, Source: newSource(pipes.stdout),
 		Observer: spec.Observer, Fail: in.broken, Ended: in.stdoutEnded, StdinStall: b.opts.StdinStall,
