@@ -77,6 +77,7 @@ type cell struct {
 	listedAt   time.Time
 
 	watched               watched
+	rest                  supervisor.Condition // see supervisor.RestAfter
 	lastError             string
 	totalFailures         uint64
 	lastSuccess, lastFail time.Time
@@ -108,7 +109,7 @@ func (c *cell) publish() {
 	m := &c.machine
 	v := &supervisor.View{
 		Spec: c.spec, State: m.State, Phase: m.Phase, Epoch: m.Epoch,
-		Condition: supervisor.ConditionOf(*m, c.watched.condition),
+		Condition: supervisor.ConditionOf(*m, c.watched.condition, c.rest),
 		Failures:  m.Failures, TotalFailures: c.totalFailures, ProbeMisses: m.ProbeMisses,
 		NextRetryAt: m.NextRetryAt, ReadySince: m.ReadySince,
 		Restarts: m.BudgetUsed(time.Now()), LastError: c.lastError,
@@ -137,6 +138,7 @@ func (c *cell) emit(e supervisor.Event) {
 		e.Epoch = c.machine.Epoch
 	}
 	c.happened.Count(e, time.Now())
+	c.rest = supervisor.RestAfter(e, c.rest)
 	if e.Kind == supervisor.ServerStarted {
 		data := map[string]any{"mode": c.spec.Mode}
 		for k, v := range e.Data {

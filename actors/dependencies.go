@@ -13,9 +13,9 @@ import (
 
 // Reasons of stops for the sake of another server, as events tell them.
 const (
-	reasonRestart = "dependency_restart"
-	reasonGaveUp  = "dependency_gave_up"
-	reasonStopped = "dependency_stopped"
+	reasonRestart = supervisor.ReasonDependencyRestart
+	reasonGaveUp  = supervisor.ReasonDependencyGaveUp
+	reasonStopped = supervisor.ReasonDependencyStopped
 )
 
 // dependencies is the actor between servers that depend on each other: it

@@ -23,9 +23,6 @@ const (
 	HandOver
 )
 
-// reasonReload stands in the events of stops that a changed file causes.
-const reasonReload = "config_reload"
-
 func (c *cell) onChangeSpec(m changeSpec) {
 	c.onWithdrawReplacement() // left behind by a panic, or there is none
 	if m.replace == HandOver {
@@ -57,13 +54,13 @@ func (c *cell) replaceInstance(m changeSpec) {
 		if waiting {
 			c.step(supervisor.StartWanted{Cause: supervisor.CauseOperator})
 		} else {
-			c.step(supervisor.StopWanted{Reason: reasonReload})
+			c.step(supervisor.StopWanted{Reason: supervisor.ReasonReload})
 		}
 		m.answer(nil)
 		return
 	}
 	c.stoppers = append(c.stoppers, stopper{m.answer, c.machine.Epoch})
-	c.stop(reasonReload, m.replace == KillInstance)
+	c.stop(supervisor.ReasonReload, m.replace == KillInstance)
 	if waiting {
 		c.step(supervisor.StartWanted{Cause: supervisor.CauseCall})
 	}

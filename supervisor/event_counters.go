@@ -19,7 +19,7 @@ type EventCounters struct {
 
 // stopCauses are the classes of stops. A reason is anybody's text, so that it
 // must not become a label as it is.
-var stopCauses = [...]string{reasonIdle, reasonExited, ReasonMemory, "config_reload", "dependency", "requested"}
+var stopCauses = [...]string{reasonIdle, reasonExited, ReasonMemory, ReasonReload, "dependency", "requested"}
 
 const causeRequested = len(stopCauses) - 1
 

@@ -8,9 +8,10 @@ import (
 // Condition is what a group knows of a member's server.
 type Condition uint8
 
-// The conditions. Cold: never started as far as the group knows. Idle: stopped
-// for want of use, the next call wakes it. Stopped: by somebody's wish. Failed:
-// crashed, degraded, or not able to start; also while it recovers from that.
+// The conditions. Cold: never started as far as the group knows. Idle: at rest
+// until the next call wakes it. Stopped: by somebody's wish. Failed: crashed,
+// degraded, not able to start, or stopped because what it depends on failed;
+// also while it recovers from that.
 const (
 	ConditionCold Condition = iota
 	ConditionStarting
@@ -20,28 +21,52 @@ const (
 	ConditionFailed
 )
 
-// ConditionOf is the condition of a server with this machine; before is the
-// one it had, by which an idle server is told from one that was stopped.
-func ConditionOf(m Machine, before Condition) Condition {
+// ConditionOf is the condition of a server with this machine. before is the one
+// it had; rest is what RestAfter made of its last event: why it is down, if it is.
+func ConditionOf(m Machine, before, rest Condition) Condition {
 	switch {
 	case m.Phase == PhaseStopping && m.Recovering:
 		return ConditionFailed
-	case m.Phase == PhaseStopping && m.StopReason == reasonIdle:
-		return ConditionIdle
+	case m.Phase == PhaseStopping && m.StopReason == ReasonDependencyRestart && m.StartAfter != 0:
+		return ConditionStopped // for a moment, and by no fault of its own
 	case m.Phase == PhaseStopping:
-		return ConditionStopped
+		return conditionAtRest(m.StopReason)
 	case m.State == Ready:
 		return ConditionReady
 	case m.State == Initializing && !m.Recovering && m.Failures == 0:
 		return ConditionStarting
-	case m.State == Cold && (before == ConditionReady || before == ConditionIdle):
-		return ConditionIdle
 	case m.State == Cold && before == ConditionCold:
 		return ConditionCold
 	case m.State == Cold:
-		return ConditionStopped
+		return rest
 	}
 	return ConditionFailed
+}
+
+// RestAfter is the condition of a server that is down after this event of it;
+// before is the one after the event before it.
+func RestAfter(e Event, before Condition) Condition {
+	switch e.Kind {
+	case ServerStopped:
+		if reason, _ := e.Data["reason"].(string); reason != ReasonReplaced {
+			return conditionAtRest(reason)
+		}
+	case ServerReset:
+		return ConditionIdle
+	}
+	return before
+}
+
+// conditionAtRest tells a server that the next call starts from one that
+// somebody wants to be down.
+func conditionAtRest(reason string) Condition {
+	switch reason {
+	case reasonIdle, reasonExited, ReasonMemory, ReasonReload:
+		return ConditionIdle
+	case ReasonDependencyRestart, ReasonDependencyGaveUp:
+		return ConditionFailed
+	}
+	return ConditionStopped
 }
 
 // GroupState is the state of a group, spelled as the contract spells it.

@@ -136,6 +136,7 @@ func (s *groupStep) turn(m *Member, in bool, reason string) {
 // changed takes a member's condition. An idle stop is no failure, and a stop
 // by somebody's wish none either, but it takes the member out.
 func (s *groupStep) changed(m *Member, to Condition) {
+	was := m.Condition
 	m.Condition = to
 	switch to {
 	case ConditionReady:
@@ -152,7 +153,12 @@ func (s *groupStep) changed(m *Member, to Condition) {
 		m.reviveAt, m.ejectedUntil = time.Time{}, time.Time{}
 		s.turn(m, false, reasonMemberStop)
 	case ConditionIdle:
-		if m.ejectedUntil = (time.Time{}); !m.InRotation {
+		m.ejectedUntil = time.Time{}
+		switch {
+		case m.InRotation:
+		case was == ConditionFailed: // a reset or a new spec: a new chance
+			s.wake(m)
+		default:
 			m.slow = false
 			m.reviveAt = s.now.Add(s.g.Spec.BreakerReset)
 		}

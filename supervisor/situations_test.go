@@ -26,6 +26,8 @@ type world struct {
 	effects []Effect // of the last step
 	starts  int
 	events  []Event
+	// is and rest are what groups see of it.
+	is, rest Condition
 }
 
 func newWorld(t testing.TB, p Policy) *world {
@@ -42,8 +44,10 @@ func (w *world) step(in Input) *world {
 			w.due[e.Kind] = w.now.Add(e.After)
 		case Emit:
 			w.events = append(w.events, e.Event)
+			w.rest = RestAfter(e.Event, w.rest)
 		}
 	}
+	w.is = ConditionOf(w.m, w.is, w.rest)
 	return w
 }
 

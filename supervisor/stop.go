@@ -12,6 +12,14 @@ const (
 	reasonBudget       = "restart budget used up"
 )
 
+// Reasons that the shell gives. A stop for any other reason is somebody's wish.
+const (
+	ReasonReload            = "config_reload"      // a changed file
+	ReasonDependencyRestart = "dependency_restart" // of a group restart; unless temporary it starts again
+	ReasonDependencyGaveUp  = "dependency_gave_up" // what it depends on does not come back by itself
+	ReasonDependencyStopped = "dependency_stopped" // somebody stopped what it depends on
+)
+
 // stopWanted handles a wish for no instance. The first stop's reason stays;
 // a later one only withdraws a start that was to follow.
 func (s *step) stopWanted(in StopWanted) {
