@@ -171,7 +171,8 @@ func (s *groupStep) succeeded(m *Member) {
 	m.Successes++
 	if m.Condition == ConditionReady {
 		m.reviveAt = time.Time{}
-		if !m.slow && m.Successes >= s.g.Spec.HealthyThreshold {
+		// The threshold is for a way back: a first start is enough.
+		if !m.slow && (!m.fell || m.Successes >= s.g.Spec.HealthyThreshold) {
 			s.turn(m, true, reasonHealthy)
 		}
 	}

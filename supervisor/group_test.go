@@ -93,6 +93,31 @@ func TestWithoutAutoStartAMemberJoinsWhenItIsStarted(t *testing.T) {
 		"GroupMemberHealthChanged m0 true healthy_threshold_reached", "GroupStateChanged inactive healthy")
 }
 
+// TestFirstStartNeedsNoThreshold: it is for the way back after a failure.
+func TestFirstStartNeedsNoThreshold(t *testing.T) {
+	t.Parallel()
+	g, _ := coldGroup(1, func(s *GroupSpec) { s.HealthyThreshold = 3 })
+	takes(t, &g, MemberChanged{"m0", ConditionReady}, groupNow,
+		"GroupMemberHealthChanged m0 true healthy_threshold_reached", "GroupStateChanged inactive healthy")
+	g, _ = g.Step(MemberChanged{"m0", ConditionStopped}, groupNow)
+	takes(t, &g, MemberChanged{"m0", ConditionReady}, groupNow,
+		"GroupMemberHealthChanged m0 true healthy_threshold_reached", "GroupStateChanged inactive healthy")
+	g, _ = g.Step(MemberChanged{"m0", ConditionFailed}, groupNow)
+	takes(t, &g, MemberChanged{"m0", ConditionReady}, groupNow)
+	takes(t, &g, MemberReported{"m0", true}, groupNow)
+	takes(t, &g, MemberReported{"m0", true}, groupNow,
+		"GroupMemberHealthChanged m0 true healthy_threshold_reached", "GroupStateChanged inactive healthy")
+}
+
+// TestMemberWithANewChanceIsTriedAtOnce: it had failed, and a reset or a new
+// spec forgave it.
+func TestMemberWithANewChanceIsTriedAtOnce(t *testing.T) {
+	t.Parallel()
+	g := groupOf([]int{1, 1})
+	g, _ = g.Step(MemberChanged{"m0", ConditionFailed}, groupNow)
+	takes(t, &g, MemberChanged{"m0", ConditionIdle}, groupNow, "wake m0")
+}
+
 func TestIdleStopIsNoFailure(t *testing.T) {
 	t.Parallel()
 	g := groupOf([]int{1})
