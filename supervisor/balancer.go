@@ -20,7 +20,8 @@ type Balancer struct {
 	share   int // percent of a call that the canary is owed
 	ramping bool
 	probing bool // from are members out of rotation: one call is let through
-	probes  int
+	// probe is the number of that call, probed that of the last one let through.
+	probe, probed uint64
 }
 
 // seat is one member's place in the balancer.
@@ -57,10 +58,10 @@ func (b *Balancer) Select(p Pick) (index int, probe bool) {
 		return -1, false
 	}
 	if b.probing {
-		if b.probes == 0 {
+		if b.probed == b.probe {
 			return -1, false
 		}
-		b.probes--
+		b.probed = b.probe
 	}
 	b.picks++
 	b.seats[index].picked = b.picks

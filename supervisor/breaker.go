@@ -44,9 +44,12 @@ func (b *Breaker) success() {
 	}
 }
 
-// elapsed makes an open breaker half open when its time has come.
-func (b *Breaker) elapsed(now time.Time) {
-	if b.state == CircuitOpen && !now.Before(b.Until) {
-		b.state, b.Until = CircuitHalfOpen, time.Time{}
+// elapsed makes an open breaker half open when its time has come, and tells
+// whether it did.
+func (b *Breaker) elapsed(now time.Time) bool {
+	if b.state != CircuitOpen || now.Before(b.Until) {
+		return false
 	}
+	b.state, b.Until = CircuitHalfOpen, time.Time{}
+	return true
 }

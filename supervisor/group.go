@@ -103,6 +103,7 @@ type Group struct {
 	Spec      GroupSpec
 	Members   []Member // in the order of the spec
 	Breaker   Breaker
+	probe     uint64 // number of the probe that a half-open breaker may take
 	measureAt time.Time
 }
 
@@ -219,7 +220,10 @@ func (g Group) index(id string) int {
 // remember is taken over from before, which may be nil, as long as the
 // strategy is the same.
 func (g Group) Balance(before *Balancer) *Balancer {
-	b := &Balancer{spec: g.Spec, canary: -1, seats: make([]seat, len(g.Members))}
+	b := &Balancer{spec: g.Spec, canary: -1, seats: make([]seat, len(g.Members)), probe: g.probe}
+	if before != nil {
+		b.probed = before.probed
+	}
 	if before != nil && before.spec.Strategy == g.Spec.Strategy {
 		b.turn, b.picks, b.share = before.turn, before.picks, before.share
 	} else {
@@ -242,7 +246,7 @@ func (g Group) Balance(before *Balancer) *Balancer {
 	}
 	if len(b.from) == 0 && g.Breaker.State() == CircuitHalfOpen {
 		b.from = g.candidates(func(m *Member) bool { return m.Condition == ConditionReady })
-		b.probing, b.probes = true, 1
+		b.probing = true
 	}
 	if c := g.Spec.Canary; c != nil {
 		if i := b.seatOf(c.Member); slices.Contains(b.from, i) {

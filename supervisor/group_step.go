@@ -50,6 +50,8 @@ func (g Group) Step(in GroupInput, now time.Time) (Group, []Effect) {
 		}
 	case LatenciesMeasured:
 		s.measured(in.Members)
+	case ProbeReturned:
+		s.g.probe++
 	case Rebalanced:
 		s.rebalance()
 	case GroupTimeElapsed:
@@ -79,6 +81,7 @@ func (s *groupStep) wake(m *Member) {
 func (s *groupStep) specChanged(in GroupSpecChanged) {
 	old := s.g.Members
 	s.g.Spec = in.Spec
+	s.g.probe++ // the one under way may be of a member that is gone
 	s.g.Members = make([]Member, len(in.Spec.Members))
 	for i, want := range in.Spec.Members {
 		m := &s.g.Members[i]
@@ -222,7 +225,9 @@ func (s *groupStep) elapsed() {
 		s.g.measureAt = s.now.Add(s.g.Spec.Outlier.Interval)
 		s.out = append(s.out, MeasureLatencies{})
 	}
-	s.g.Breaker.elapsed(s.now)
+	if s.g.Breaker.elapsed(s.now) {
+		s.g.probe++
+	}
 	halfOpen := s.g.Breaker.State() == CircuitHalfOpen
 	for i := range s.g.Members {
 		m := &s.g.Members[i]

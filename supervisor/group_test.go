@@ -197,6 +197,16 @@ func TestHalfOpenLetsOneCallThrough(t *testing.T) {
 	if i, _ := b.Select(Pick{}); i != -1 {
 		t.Errorf("a second probe went to %d", i)
 	}
+	g, _ = g.Step(MemberChanged{"m1", ConditionCold}, groupNow)
+	b = g.Balance(b)
+	if i, _ := b.Select(Pick{}); i != -1 {
+		t.Errorf("a second probe went to %d when another member changed", i)
+	}
+	g, _ = g.Step(ProbeReturned{}, groupNow)
+	b = g.Balance(b)
+	if i, probe := b.Select(Pick{}); i != 0 || !probe {
+		t.Errorf("after a probe without an outcome: %d %t", i, probe)
+	}
 	g, _ = g.Step(MemberReported{"m0", true}, groupNow)
 	if g.Breaker.State() != CircuitClosed || !g.Members[0].InRotation {
 		t.Errorf("%v %+v", g.Breaker, g.Members[0])
