@@ -8,12 +8,13 @@ import (
 
 // Balancer picks the member for a call. It holds what strategies remember
 // between calls, so that it is changed by every Select and is for one
-// goroutine at a time; Select allocates nothing and looks at each member once.
-// Group.Balance makes one.
+// goroutine at a time; Select allocates nothing and takes time in proportion
+// to the members, however many it is to leave out. Group.Balance makes one.
 type Balancer struct {
 	spec    GroupSpec
 	seats   []seat
-	from    []int // seats that a call may go to, in order of the spec
+	places  map[string]int // seats by member
+	from    []int          // seats that a call may go to, in order of the spec
 	turn    uint64
 	picks   uint64
 	canary  int // seat, -1 for none in rotation
@@ -46,13 +47,26 @@ type Pick struct {
 	// Except are members that must not be picked: they were tried for this
 	// call, or lack its tool.
 	Except []string
+
+	shut seatSet // of Except
 }
+
+// seatSet is a set of seats.
+type seatSet [(MaxMembers + 63) / 64]uint64
+
+func (s *seatSet) add(i int)      { s[i/64] |= 1 << (i % 64) }
+func (s *seatSet) has(i int) bool { return s[i/64]&(1<<(i%64)) != 0 }
 
 // Select picks a member: its index in the spec, or -1 when no member may be
 // picked now. A member out of rotation is picked only as the one probe of a
 // half-open breaker, or while it starts for the first time, and only when no
 // member is in rotation.
 func (b *Balancer) Select(p Pick) (index int, probe bool) {
+	for _, id := range p.Except {
+		if i := b.seatOf(id); i >= 0 {
+			p.shut.add(i)
+		}
+	}
 	index = b.choose(&p)
 	if index < 0 {
 		return -1, false
@@ -110,7 +124,7 @@ func (b *Balancer) byStrategy(p *Pick, canary int) int {
 
 // open tells whether a seat takes part in the pick.
 func (b *Balancer) open(i, canary int, p *Pick) bool {
-	return i != canary && (len(p.Except) == 0 || !slices.Contains(p.Except, b.seats[i].id))
+	return i != canary && !p.shut.has(i)
 }
 
 // fits tells whether a seat that is meant by name may be picked.
@@ -264,10 +278,10 @@ func (b *Balancer) effective(s *seat, p *Pick) int {
 }
 
 func (b *Balancer) seatOf(id string) int {
-	if id == "" {
-		return -1
+	if i, ok := b.places[id]; ok {
+		return i
 	}
-	return slices.IndexFunc(b.seats, func(s seat) bool { return s.id == id })
+	return -1
 }
 
 // unit maps random bits to the open interval from 0 to 1.

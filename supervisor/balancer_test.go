@@ -51,6 +51,84 @@ func TestRoundRobinTakesTurns(t *testing.T) {
 	}
 }
 
+func TestRoundRobinCountsAreExact(t *testing.T) {
+	t.Parallel()
+	for members := 1; members <= MaxMembers; members++ {
+		b := groupOf(make([]int, members)).Balance(nil)
+		for round := range 3 {
+			order, counts := selects(b, members, Pick{})
+			for i := range members {
+				if counts[i] != 1 {
+					t.Fatalf("%d members, round %d: %s", members, round, order)
+				}
+			}
+		}
+	}
+}
+
+// TestSelectNeverLeavesTheRotation: whatever a caller asks for, and whatever is
+// to be left out, only a member in rotation is picked, and one is picked as
+// long as one is left.
+func TestSelectNeverLeavesTheRotation(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(300) {
+		random := rand.New(rand.NewPCG(seed, 3))
+		weights := make([]int, 1+random.IntN(MaxMembers))
+		for i := range weights {
+			weights[i] = 1 + random.IntN(MaxWeight)
+		}
+		anyone := func() string { return fmt.Sprint("m", random.IntN(len(weights))) }
+		g := groupOf(weights, by([]Strategy{RoundRobin, WeightedRoundRobin, LeastConnections, RandomPick, ByPriority}[seed%5]), func(s *GroupSpec) {
+			for i := range s.Members {
+				s.Members[i].Priority = 1 + random.IntN(4)
+			}
+			if random.IntN(2) == 0 {
+				s.Canary = &Canary{anyone(), random.IntN(101)}
+			}
+			if random.IntN(2) == 0 {
+				s.Affinity = AffinitySession
+			}
+			s.Pins = map[string]string{"alice": anyone()}
+		})
+		for i := range weights {
+			if random.IntN(3) == 0 {
+				to := []Condition{ConditionStopped, ConditionFailed, ConditionIdle}[random.IntN(3)]
+				g, _ = g.Step(MemberChanged{fmt.Sprint("m", i), to}, groupNow)
+			}
+		}
+		b := g.Balance(nil)
+		for range 20 {
+			p := Pick{Now: groupNow, Random: random.Uint64, InFlight: func(int) int { return random.IntN(9) }}
+			if random.IntN(2) == 0 {
+				p.Session, p.Principal = random.Uint64(), "alice"
+			}
+			for range random.IntN(len(weights) + 1) {
+				p.Except = append(p.Except, anyone())
+			}
+			left := slices.ContainsFunc(g.Members, func(m Member) bool { return m.InRotation && !slices.Contains(p.Except, m.ID) })
+			switch i, probe := b.Select(p); {
+			case i < 0 && left:
+				t.Fatalf("seed %d: none was picked", seed)
+			case i >= 0 && (!g.Members[i].InRotation || probe || slices.Contains(p.Except, g.Members[i].ID)):
+				t.Fatalf("seed %d: picked %+v without %v", seed, g.Members[i], p.Except)
+			}
+		}
+	}
+}
+
+// TestSelectLooksAtEachMemberOnce, where that can be counted.
+func TestSelectLooksAtEachMemberOnce(t *testing.T) {
+	t.Parallel()
+	b := groupOf(make([]int, MaxMembers), by(LeastConnections)).Balance(nil)
+	looks, draws := 0, 0
+	p := Pick{InFlight: func(int) int { looks++; return 0 }, Random: func() uint64 { draws++; return 7 }}
+	b.Select(p)
+	groupOf(make([]int, MaxMembers), by(RandomPick)).Balance(nil).Select(p)
+	if looks != MaxMembers || draws != 1 {
+		t.Errorf("%d loads of %d members, %d random numbers", looks, MaxMembers, draws)
+	}
+}
+
 func TestSmoothWeightedRoundRobinSpreadsAHeavyMember(t *testing.T) {
 	t.Parallel()
 	if order, _ := selects(groupOf([]int{5, 1, 1}, by(WeightedRoundRobin)).Balance(nil), 7, Pick{}); order != "0010200" {
@@ -248,11 +326,22 @@ func TestRetryBudgetHoldsTheShare(t *testing.T) {
 }
 
 func TestSelectAllocatesNothing(t *testing.T) {
+	usual := Pick{Now: groupNow, Random: rand.Uint64, InFlight: noLoad}
+	pinned, without, session := usual, usual, usual
+	pinned.Principal, without.Except, session.Session = "alice", []string{"m0"}, 42
 	for _, strategy := range []Strategy{RoundRobin, WeightedRoundRobin, LeastConnections, RandomPick, ByPriority} {
-		b := groupOf([]int{1, 2, 3}, by(strategy), func(s *GroupSpec) { s.Canary = &Canary{"m2", 10} }).Balance(nil)
-		p := Pick{Now: groupNow, Random: rand.Uint64, InFlight: noLoad, Principal: "bob", Except: []string{"m0"}}
-		if n := testing.AllocsPerRun(200, func() { b.Select(p) }); n != 0 {
-			t.Errorf("%s: %v allocations", strategy, n)
+		plain := groupOf([]int{1, 2, 3}, by(strategy))
+		all := groupOf([]int{1, 2, 3}, by(strategy), func(s *GroupSpec) {
+			s.Canary, s.Affinity, s.Pins = &Canary{"m2", 10}, AffinitySession, map[string]string{"alice": "m1"}
+		})
+		all, _ = all.Step(MemberChanged{"m0", ConditionFailed}, groupNow)
+		all, _ = all.Step(MemberChanged{"m0", ConditionReady}, groupNow) // slow start
+		for name, p := range map[string]Pick{"usual": usual, "pinned": pinned, "without": without, "session": session} {
+			for _, b := range []*Balancer{plain.Balance(nil), all.Balance(nil)} {
+				if n := testing.AllocsPerRun(200, func() { b.Select(p) }); n != 0 {
+					t.Errorf("%s, %s: %v allocations", strategy, name, n)
+				}
+			}
 		}
 	}
 }

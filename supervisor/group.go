@@ -229,6 +229,7 @@ func (g Group) Balance(before *Balancer) *Balancer {
 	} else {
 		before = nil
 	}
+	b.places = g.places(before)
 	for i := range g.Members {
 		m := &g.Members[i]
 		b.seats[i] = seat{id: m.ID, hash: hashOf(m.ID), weight: m.Weight, priority: m.Priority, back: m.Back}
@@ -272,6 +273,18 @@ func (b *Balancer) settle() {
 			b.seats[i].current = 0
 		}
 	}
+}
+
+// places are the seats by member, those of before if it has the same members.
+func (g Group) places(before *Balancer) map[string]int {
+	if before != nil && slices.EqualFunc(g.Members, before.seats, func(m Member, s seat) bool { return m.ID == s.id }) {
+		return before.places
+	}
+	places := make(map[string]int, len(g.Members))
+	for i := range g.Members {
+		places[g.Members[i].ID] = i
+	}
+	return places
 }
 
 func (g Group) candidates(is func(m *Member) bool) []int {
