@@ -222,13 +222,18 @@ func (g *group) apply(m applyGroup) {
 	answer(m.reply, nil)
 }
 
-// lookAgain takes up what a panic may have lost: the servers know how they are.
+// lookAgain takes up what a panic may have lost: the servers know how they are,
+// the timer is armed again, and another call may be the probe.
 func (g *group) lookAgain() {
+	if len(g.seats) == 0 {
+		return // it is new
+	}
 	for _, m := range g.machine.Members {
 		if s := g.seat(m.ID); s != nil && s.cell.view.Load().Condition != m.Condition {
 			g.step(supervisor.MemberChanged{ID: m.ID, Condition: s.cell.view.Load().Condition})
 		}
 	}
+	g.step(supervisor.ProbeReturned{})
 }
 
 func (g *group) retire() {

@@ -85,13 +85,15 @@ func (g *group) pickNext(c *backends.Call, now time.Time, except []string, last 
 	}
 	if s, probe, err = p.choose(g, c, now, except, last); err == nil {
 		p.retries++
+	} else {
+		p.budget.Return()
 	}
 	return s, probe, err
 }
 
 func (p *pool) choose(g *group, c *backends.Call, now time.Time, except []string, last error) (*seat, bool, error) {
 	i, probe := p.balancer.Select(supervisor.Pick{
-		Now: now, Random: rand.Uint64, Session: c.Session, InFlight: p.inFlight, Except: except,
+		Now: now, Random: rand.Uint64, Session: c.Session, Principal: c.Principal, InFlight: p.inFlight, Except: except,
 	})
 	if i < 0 {
 		p.refused++

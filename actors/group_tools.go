@@ -1,6 +1,8 @@
 package actors
 
 import (
+	"bytes"
+	"encoding/json"
 	"slices"
 
 	"github.com/aabb9013/hangar/backends"
@@ -10,7 +12,7 @@ import (
 // groupTools is what the members of a group offer together; it is immutable.
 type groupTools struct {
 	of    []listedBy
-	spec  *groupNow
+	now   *groupNow // that it was made of
 	view  *supervisor.View
 	lacks map[string][]string // tool → members whose own list lacks it; nil when all offer the same
 }
@@ -37,7 +39,7 @@ func (g *group) catalogue() *groupTools {
 		for i, s := range now.seats {
 			same = same && known.of[i] == listOf(s)
 		}
-		if same && (known.spec == now || sameMembers(known.spec, now)) {
+		if same && (known.now == now || listsAlike(known.now, now)) {
 			return known
 		}
 	}
@@ -46,16 +48,18 @@ func (g *group) catalogue() *groupTools {
 	return fresh
 }
 
-// sameMembers: a snapshot changes with every failure, the list of tools only
-// with the members and the description.
-func sameMembers(a, b *groupNow) bool {
-	return slices.Equal(a.seats, b.seats) && a.machine.Spec.Description == b.machine.Spec.Description
+// listsAlike: a snapshot changes with every failure, the list of tools only
+// with the members, the description and the predefined tools.
+func listsAlike(a, b *groupNow) bool {
+	x, y := &a.machine.Spec, &b.machine.Spec
+	return slices.Equal(a.seats, b.seats) && x.Description == y.Description &&
+		slices.EqualFunc(x.Tools, y.Tools, func(x, y json.RawMessage) bool { return bytes.Equal(x, y) })
 }
 
 // unite makes one list of the members' lists: of tools with one name, which
 // members of a group should have, the first is shown.
 func (n *groupNow) unite(id string) *groupTools {
-	t := &groupTools{spec: n}
+	t := &groupTools{now: n}
 	union := &backends.Catalogue{}
 	seen := map[string]bool{}
 	stale, listed := false, false

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -571,5 +572,92 @@ func TestServerDeletedWhileItsGroupIsMade(t *testing.T) {
 			t.Errorf("members %+v", v.Members)
 		}
 		wantErr(t, s.AddMember(ctx, "pool", supervisor.GroupMember{ID: "s1"}), supervisor.ErrInvalidSpec)
+	})
+}
+
+// TestPredefinedToolsFollowTheSpec: a group whose members have not told their
+// tools lists what the present spec names.
+func TestPredefinedToolsFollowTheSpec(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newTestSystem(t, nil, specs(1)...)
+		ctx := context.Background()
+		listing := func(tool string) supervisor.GroupSpec {
+			return groupSpec([]string{"s0"}, func(g *supervisor.GroupSpec) {
+				g.AutoStart, g.Tools = false, []json.RawMessage{json.RawMessage(fmt.Sprintf(`{"name":%q,"inputSchema":{"type":"object"}}`, tool))}
+			})
+		}
+		wantNil(t, s.CreateGroup(ctx, listing("old")))
+		ref, _ := s.GroupRef([]byte("pool"))
+		if ref.View().Catalogue.Tool([]byte("old")) == nil {
+			t.Fatal("old is not listed")
+		}
+		wantNil(t, s.PutGroup(ctx, listing("new")))
+		if ref.View().Catalogue.Tool([]byte("new")) == nil {
+			t.Errorf("listed are %v", ref.View().Catalogue.Tools)
+		}
+	})
+}
+
+// TestGroupGoesOnAfterAPanic: what the message at hand would have set going is
+// not lost.
+func TestGroupGoesOnAfterAPanic(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var broken atomic.Bool
+		broken.Store(true)
+		s := newGroupSystem(t, func(string, uint64) fake.Script {
+			if broken.Load() {
+				return fake.Script{StartErr: errors.New("no luck")}
+			}
+			return fake.Script{}
+		}, 1)
+		s.wantGroup(supervisor.GroupInactive)
+		broken.Store(false)
+		g := s.fleet.Load().groups["pool"]
+		g.timer.Stop() // as if the panic had been over its message
+		s.tell(g.pid, applyGroup{cells: []*cell{nil}, reply: make(chan error, 1)})
+		time.Sleep(2 * supervisor.DefaultBreakerReset)
+		s.wantGroup(supervisor.GroupHealthy, "s0")
+	})
+}
+
+// TestUnmadeRetryCostsNoBudget: calls that nobody else can take are told so,
+// however many they are.
+func TestUnmadeRetryCostsNoBudget(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newGroupSystem(t, nil, 1)
+		var calls []*pending
+		for range 40 {
+			calls = append(calls, s.beginGroup(callOf{tool: "sleep", args: `{"ms":1000}`}))
+		}
+		synctest.Wait()
+		s.backend.Last("s0").Crash(1)
+		for _, c := range calls {
+			wantErr(t, c.wait(), supervisor.ErrGroupUnavailable)
+		}
+		if v := s.group(); v.Retries != 0 {
+			t.Errorf("%d retries", v.Retries)
+		}
+	})
+}
+
+// TestCallsOfAPrincipalGoWhereItIsPinned, and elsewhere while that is down.
+func TestCallsOfAPrincipalGoWhereItIsPinned(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newGroupSystem(t, nil, 3, func(g *supervisor.GroupSpec) { g.Pins = map[string]string{"alice": "s2"} })
+		ref, _ := s.GroupRef([]byte("pool"))
+		call := func() {
+			c := backends.NewCall()
+			c.SetToolCall("echo", []byte(`{"text":"hi"}`))
+			c.Principal = "alice"
+			wantNil(t, ref.Do(c, time.Minute))
+		}
+		for range 6 {
+			call()
+		}
+		if n := s.view("s2").Counters.Calls.Load(); n != 6 {
+			t.Errorf("%d of 6 calls went to the pinned member", n)
+		}
+		wantNil(t, s.Stop(context.Background(), "s2", "test"))
+		call()
 	})
 }

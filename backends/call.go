@@ -24,6 +24,8 @@ type Call struct {
 	// Session is the key of fair queueing: calls of one session keep order,
 	// sessions take turns.
 	Session uint64
+	// Principal is who calls, for the pins of a group; empty where nobody says.
+	Principal string
 	// Began is when the caller handed the call over, for the report of a crash;
 	// zero where nobody says.
 	Began time.Time
@@ -81,7 +83,7 @@ func (c *Call) Release() {
 		c.Answer = nil
 	}
 	c.Line, c.Answer, c.replyID = c.Line[:0], c.Answer[:0], c.replyID[:0]
-	c.Tool, c.Session, c.Progress, c.Err = "", 0, nil, nil
+	c.Tool, c.Session, c.Principal, c.Progress, c.Err = "", 0, "", nil, nil
 	c.Began, c.Deadline = time.Time{}, time.Time{}
 	c.Env = jsonrpc.Envelope{}
 	c.sent.Store(false)

@@ -34,3 +34,6 @@ func (b *RetryBudget) Take() bool {
 	b.credit -= retryCost
 	return true
 }
+
+// Return gives back a retry that was taken and not made.
+func (b *RetryBudget) Return() { b.credit += retryCost }
