@@ -175,12 +175,13 @@ type RPCError = backends.RPCError
 // Call calls a tool of a server, or of a member of a group, starting the server
 // if need be, and waits for the answer until ctx ends, at most 60 s when it has no deadline. A call
 // that is given up is cancelled at the server. args is marshalled to the
-// arguments, which must be a JSON object; nil stands for none. Errors:
+// arguments, which must be a JSON object; nil stands for none. Options say who
+// calls (AsPrincipal) and in which session (InSession). Errors:
 // ErrServerNotFound, ErrStartFailed, ErrCannotStart, ErrOverloaded,
 // ErrGroupUnavailable, ErrCallTimeout (also context.DeadlineExceeded if the deadline was of ctx),
 // the cause of ctx when it was cancelled, ErrClosing, *RPCError, or one that
 // tells of the server's crash and whether the call had been sent to it.
-func (rt *Runtime) Call(ctx context.Context, server, tool string, args any) (*Result, error) {
+func (rt *Runtime) Call(ctx context.Context, server, tool string, args any, opts ...CallOption) (*Result, error) {
 	sys, err := rt.system()
 	if err != nil {
 		return nil, err
@@ -198,6 +199,9 @@ func (rt *Runtime) Call(ctx context.Context, server, tool string, args any) (*Re
 	}
 	c := backends.NewCall()
 	c.SetToolCall(tool, body)
+	for _, say := range opts {
+		say(c)
+	}
 	if err := do(ctx, target, c); err != nil {
 		if !errors.Is(err, supervisor.ErrInternal) {
 			c.Release()

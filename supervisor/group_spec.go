@@ -89,10 +89,10 @@ type GroupSpec struct {
 	HealthyThreshold   int               `json:"healthy_threshold"`   // successes in a row that bring it back
 	BreakerThreshold   int               `json:"breaker_threshold"`   // failures in a row that open the breaker
 	BreakerReset       time.Duration     `json:"breaker_reset"`       // from open to half open; also the pause between tries to revive a member
-	SlowStart          time.Duration     `json:"slow_start"`          // a member that came back grows to its weight over this time; negative: at once
+	SlowStart          time.Duration     `json:"slow_start"`          // a member that came back grows to its weight over this time, with the strategies that go by weight; negative: at once
 	Affinity           Affinity          `json:"affinity,omitempty"`
 	Canary             *Canary           `json:"canary,omitempty"`
-	Pins               map[string]string `json:"pins,omitempty"` // principal to member
+	Pins               map[string]string `json:"pins,omitempty"` // principal to member, while that is in rotation
 	Outlier            OutlierPolicy     `json:"outlier"`
 	// Tools are predefined tool objects, listed until a member told its own.
 	Tools   []json.RawMessage `json:"tools,omitempty"`

@@ -42,6 +42,9 @@ func (d *decoder) checkMembers(m *serverMap, p *path) {
 			})
 		}
 		d.checkGroup(g, &spec, gp)
+		if len(spec.Pins) > 0 {
+			d.warn(g.where("pins"), gp.child("pins"), "only calls of a program that embeds Hangar say who calls; over HTTP nobody is pinned before authentication is built")
+		}
 		m.groupSpecs = append(m.groupSpecs, spec)
 	}
 }
