@@ -114,7 +114,8 @@ func (rt *Runtime) reloadFrom(ctx context.Context, sys *actors.System, opts Relo
 	if err != nil {
 		return err
 	}
-	plan := config.Diff(rt.configuration().WithSpecs(owned).WithGroups(ownedGroups), next)
+	running := rt.configuration().WithSpecs(owned).WithGroups(ownedGroups)
+	plan := config.Diff(running, next)
 	// A permanent server starts as it comes: what it needs must be there before.
 	graph, _ := supervisor.NewGraph(next.Servers) // the file was checked
 	plan.Added = graph.InStartOrder(plan.Added)
@@ -126,6 +127,7 @@ func (rt *Runtime) reloadFrom(ctx context.Context, sys *actors.System, opts Relo
 	for _, spec := range next.GroupSpecs {
 		groups[spec.ID] = spec
 	}
+	result.Warnings = append(result.Warnings, undone(rt.configuration(), running, plan)...)
 	result.Unchanged = append(plan.Unchanged, plan.UnchangedGroups...)
 	err = apply(ctx, sys, plan, specs, next.SideBySide(), groups, opts.Hasty, result)
 	var applied []string

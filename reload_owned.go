@@ -2,6 +2,8 @@ package hangar
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/aabb9013/hangar/actors"
 	"github.com/aabb9013/hangar/internal/config"
@@ -44,4 +46,38 @@ func (rt *Runtime) ownedByFile(sys *actors.System, next *config.Config) (servers
 		}
 	}
 	return servers, groups, nil
+}
+
+// undone tells what else a plan changes than what changed in the file: the file
+// is the truth about what it names, but nobody's change goes in silence.
+func undone(applied, running *config.Config, plan config.Plan) (warnings []string) {
+	if len(plan.Added)+len(plan.Changed)+len(plan.AddedGroups)+len(plan.ChangedGroups) == 0 {
+		return nil
+	}
+	warn := func(kind, id, what string) {
+		warnings = append(warnings, fmt.Sprintf(
+			"%s %q %s, by the API or by a reload that failed, and is as the file says again; what is to stay belongs into the file", kind, id, what))
+	}
+	since := config.Diff(applied, running)
+	for _, id := range since.Removed {
+		if slices.Contains(plan.Added, id) {
+			warn("server", id, "was deleted")
+		}
+	}
+	for _, c := range since.Changed {
+		if slices.ContainsFunc(plan.Changed, func(p config.Change) bool { return p.ID == c.ID }) {
+			warn("server", c.ID, "was changed ("+strings.Join(c.Keys, ", ")+")")
+		}
+	}
+	for _, id := range since.RemovedGroups {
+		if slices.Contains(plan.AddedGroups, id) {
+			warn("group", id, "was deleted")
+		}
+	}
+	for _, id := range since.ChangedGroups {
+		if slices.Contains(plan.ChangedGroups, id) {
+			warn("group", id, "was changed")
+		}
+	}
+	return warnings
 }

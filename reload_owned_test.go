@@ -46,3 +46,57 @@ func TestBackupIsNamedFromTheRoot(t *testing.T) {
 		t.Errorf("%q, %v", path, err)
 	}
 }
+
+// What a reload undoes of the API's changes it tells: nobody's change goes in
+// silence, and what the file itself changed is no news.
+func TestReloadTellsWhatItUndoes(t *testing.T) {
+	pool := func(strategy string) string {
+		return "  pool: {mode: group, auto_start: false, strategy: " + strategy + ", members: [{id: a}]}\n"
+	}
+	path := writeConfig(t, quiet+stubYAML("a", "b", "c")+pool("random"))
+	rt := open(t, hangar.Options{ConfigFile: path})
+	ctx := t.Context()
+	reload := func(text string) string {
+		t.Helper()
+		rewrite(t, path, text)
+		result, err := rt.Reload(ctx, hangar.ReloadOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(result.Warnings, "\n")
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if told := reload(quiet + stubYAML("a", "b", "c", "d") + pool("priority")); told != "" {
+		t.Errorf("nothing was undone, told is: %s", told)
+	}
+	text := "of the API"
+	must(rt.Servers().Update(ctx, "b", hangar.Patch{Description: &text}))
+	must(rt.Servers().Delete(ctx, "c"))
+	must(rt.Groups().AddMember(ctx, "pool", hangar.GroupMember{ID: "b"}))
+	told := reload(quiet + stubYAML("a", "b", "c", "d", "e") + pool("priority"))
+	for _, want := range []string{`server "c" was deleted`, `server "b" was changed (description)`, `group "pool" was changed`} {
+		if !strings.Contains(told, want) {
+			t.Errorf("%q is not told: %s", want, told)
+		}
+	}
+	if n := strings.Count(told, "\n") + 1; n != 3 {
+		t.Errorf("%d warnings: %s", n, told)
+	}
+	if g, err := rt.Groups().Get("pool"); err != nil || len(g.Members) != 1 {
+		t.Errorf("%+v, %v", g, err)
+	}
+	must(rt.Groups().Delete(ctx, "pool"))
+	if told := reload(quiet + stubYAML("a", "b", "c", "d", "e") + pool("priority")); !strings.Contains(told, `group "pool" was deleted`) {
+		t.Errorf("told: %s", told)
+	}
+	// Deleted there and here, and changed to the same: nothing is undone.
+	must(rt.Servers().Delete(ctx, "e"))
+	if told := reload(quiet + stubYAML("a", "b", "c", "d") + pool("priority")); told != "" {
+		t.Errorf("told: %s", told)
+	}
+}
