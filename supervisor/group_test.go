@@ -376,3 +376,43 @@ func checkPick(t *testing.T, g Group, i int, probe bool) {
 		t.Fatalf("a probe of %+v, breaker %s", g.Members[i], g.Breaker.State())
 	}
 }
+
+// TestGroupStateIsTheContracts is the table of reference section 4.3.
+func TestGroupStateIsTheContracts(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		in, minHealthy int
+		circuit        CircuitState
+		state          GroupState
+		available      bool
+	}{
+		{0, 1, CircuitClosed, GroupInactive, false},
+		{1, 1, CircuitClosed, GroupHealthy, true},
+		{1, 2, CircuitClosed, GroupPartial, true},
+		{2, 2, CircuitClosed, GroupHealthy, true},
+		{0, 1, CircuitOpen, GroupDegraded, false},
+		{1, 2, CircuitOpen, GroupDegraded, false},
+		{2, 1, CircuitOpen, GroupDegraded, false},
+		{0, 1, CircuitHalfOpen, GroupInactive, false},
+		{1, 2, CircuitHalfOpen, GroupPartial, true},
+		{1, 1, CircuitHalfOpen, GroupHealthy, true},
+	} {
+		g := Group{Spec: GroupSpec{MinHealthy: c.minHealthy}, Members: make([]Member, 2), Breaker: Breaker{state: c.circuit}}
+		for i := range c.in {
+			g.Members[i].InRotation = true
+		}
+		if g.State() != c.state || g.Available() != c.available {
+			t.Errorf("%+v: got %s, available %t", c, g.State(), g.Available())
+		}
+	}
+}
+
+// TestGroupDefaultsAreTheContracts: those of reference section 4.2.
+func TestGroupDefaultsAreTheContracts(t *testing.T) {
+	t.Parallel()
+	got := GroupSpec{Members: []GroupMember{{ID: "m"}}}.WithDefaults()
+	if got.Strategy != "round_robin" || got.MinHealthy != 1 || got.UnhealthyThreshold != 2 || got.HealthyThreshold != 1 ||
+		got.BreakerThreshold != 10 || got.BreakerReset != time.Minute || got.Members[0].Weight != 1 || got.Members[0].Priority != 1 {
+		t.Errorf("got %+v", got)
+	}
+}
