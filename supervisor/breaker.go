@@ -17,7 +17,9 @@ const (
 type Breaker struct {
 	state    CircuitState
 	Failures int       // in a row, while closed
-	Until    time.Time // while open: when it becomes half open
+	Until    time.Time // while open: when it becomes half open, or closed after a recovery
+	// recovered: while it was open something succeeded, and nothing failed since.
+	recovered bool
 }
 
 // State is the present state.
@@ -33,21 +35,41 @@ func (b *Breaker) failure(threshold int, reset time.Duration, now time.Time) {
 	case CircuitHalfOpen:
 		b.Failures++
 		b.state, b.Until = CircuitOpen, now.Add(reset)
+	case CircuitOpen:
+		b.recovered = false
 	}
 }
 
-// success ends a row of failures, and closes a breaker that was waiting for
-// it. An open one waits: what succeeds now was begun before.
+// success ends a row of failures, and closes a half-open breaker. An open one
+// waits for its time: what succeeds now may have been begun before.
 func (b *Breaker) success() {
-	if b.State() != CircuitOpen {
-		*b = Breaker{}
+	if b.State() == CircuitOpen {
+		b.recovered = true
+		return
 	}
+	*b = Breaker{}
 }
 
-// elapsed makes an open breaker half open when its time has come, and tells
+// wants tells whether a success would change it.
+func (b Breaker) wants() bool {
+	switch b.State() {
+	case CircuitHalfOpen:
+		return true
+	case CircuitOpen:
+		return !b.recovered
+	}
+	return b.Failures > 0
+}
+
+// elapsed closes an open breaker whose time has come if there was a recovery
+// meanwhile, which is as good as a probe; else it becomes half open. It tells
 // whether it did.
-func (b *Breaker) elapsed(now time.Time) bool {
-	if b.state != CircuitOpen || now.Before(b.Until) {
+func (b *Breaker) elapsed(now time.Time) (halfOpen bool) {
+	switch {
+	case b.state != CircuitOpen || now.Before(b.Until):
+		return false
+	case b.recovered:
+		*b = Breaker{}
 		return false
 	}
 	b.state, b.Until = CircuitHalfOpen, time.Time{}

@@ -191,8 +191,7 @@ func (g Group) Available() bool {
 // it need not be reported.
 func (g Group) Wants(i int) bool {
 	m := &g.Members[i]
-	breaker := g.Breaker.State() == CircuitHalfOpen || g.Breaker.State() == CircuitClosed && g.Breaker.Failures > 0
-	return breaker || m.Failures > 0 || !m.InRotation && !m.slow
+	return g.Breaker.wants() || m.Failures > 0 || !m.InRotation && !m.slow
 }
 
 // Due is when GroupTimeElapsed is to be given; zero for never.

@@ -228,7 +228,6 @@ func (s *groupStep) elapsed() {
 	if s.g.Breaker.elapsed(s.now) {
 		s.g.probe++
 	}
-	halfOpen := s.g.Breaker.State() == CircuitHalfOpen
 	for i := range s.g.Members {
 		m := &s.g.Members[i]
 		if at := m.ejectedUntil; !at.IsZero() && !s.now.Before(at) {
@@ -239,7 +238,7 @@ func (s *groupStep) elapsed() {
 				s.turn(m, true, reasonEjectionOver)
 			}
 		}
-		if at := m.reviveAt; !at.IsZero() && (halfOpen || !s.now.Before(at)) {
+		if at := m.reviveAt; !at.IsZero() && !s.now.Before(at) {
 			s.wake(m)
 		}
 	}

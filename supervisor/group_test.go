@@ -181,6 +181,45 @@ func TestBreakerOpensProbesAndCloses(t *testing.T) {
 		"GroupCircuitClosed", "CircuitBreakerStateChanged half_open closed", "GroupStateChanged inactive healthy")
 }
 
+// TestRecoveryClosesTheBreakerWithoutACall: members may be back before the
+// breaker's time has come, and then nothing else would close it until the next
+// call or health check.
+func TestRecoveryClosesTheBreakerWithoutACall(t *testing.T) {
+	t.Parallel()
+	g := groupOf([]int{1}, func(s *GroupSpec) { s.BreakerThreshold = 1 })
+	g, _ = g.Step(MemberChanged{"m0", ConditionFailed}, groupNow)
+	g, _ = g.Step(MemberChanged{"m0", ConditionReady}, groupNow)
+	if g.Wants(0) {
+		t.Error("a further success is wanted")
+	}
+	again := g
+	takes(t, &g, GroupTimeElapsed{}, g.Due(),
+		"GroupCircuitClosed", "CircuitBreakerStateChanged open closed", "GroupStateChanged degraded healthy")
+	again, _ = again.Step(MemberReported{"m0", false}, groupNow)
+	if !again.Wants(0) {
+		t.Error("a success is not wanted while the breaker is open")
+	}
+	takes(t, &again, GroupTimeElapsed{}, again.Due(),
+		"CircuitBreakerStateChanged open half_open", "GroupStateChanged degraded healthy")
+}
+
+// TestMemberIsRevivedOnceAPeriod: also when the breaker becomes half open just
+// after a try.
+func TestMemberIsRevivedOnceAPeriod(t *testing.T) {
+	t.Parallel()
+	g := groupOf([]int{1, 1}, func(s *GroupSpec) { s.BreakerThreshold = 2 })
+	g, _ = g.Step(MemberChanged{"m0", ConditionFailed}, groupNow)
+	g, _ = g.Step(MemberChanged{"m1", ConditionFailed}, groupNow.Add(time.Second)) // open
+	at := groupNow.Add(DefaultBreakerReset)
+	takes(t, &g, GroupTimeElapsed{}, at, "wake m0")
+	g, _ = g.Step(MemberChanged{"m0", ConditionFailed}, at)
+	takes(t, &g, GroupTimeElapsed{}, at.Add(time.Second), "wake m1",
+		"CircuitBreakerStateChanged open half_open", "GroupStateChanged degraded inactive")
+	g, _ = g.Step(MemberChanged{"m1", ConditionFailed}, at.Add(time.Second))
+	takes(t, &g, GroupTimeElapsed{}, at.Add(2*time.Second))
+	takes(t, &g, GroupTimeElapsed{}, at.Add(DefaultBreakerReset), "wake m0")
+}
+
 // A member that runs and was taken out gets the one probe of a half-open breaker.
 func TestHalfOpenLetsOneCallThrough(t *testing.T) {
 	t.Parallel()
