@@ -1,6 +1,8 @@
 package e2e_test
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"maps"
 	"os"
@@ -13,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
 const groupPatience = 60 * time.Second
@@ -214,5 +218,82 @@ func TestGroupMadeByAPISurvivesAKill(t *testing.T) {
 	}
 	if len(h.list()) != 2 {
 		t.Errorf("servers %v", h.list())
+	}
+}
+
+// groupFleet is a group of two for the official clients, both of which get calls
+// and progress through it.
+func groupFleet(t *testing.T) *hangar {
+	t.Helper()
+	h := start(t, servers{"pool": pool(nil, member("a", nil), member("b", nil))})
+	h.awaitGroup("pool", "complete", inRotation(2))
+	return h
+}
+
+func TestGoSDKCallsAGroup(t *testing.T) {
+	h := groupFleet(t)
+	progress := make(chan float64, 10)
+	session := h.sdkSession(&mcp.ClientOptions{
+		ProgressNotificationHandler: func(_ context.Context, r *mcp.ProgressNotificationClientRequest) { progress <- r.Params.Progress },
+	})
+	if !slices.Contains(sdkTools(t, session), "pool__echo") {
+		t.Error("pool__echo is not listed")
+	}
+	seen := map[string]bool{}
+	for range 4 {
+		result, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "pool__pid"})
+		if err != nil || result.IsError || len(result.Content) != 1 {
+			t.Fatalf("%+v, %v", result, err)
+		}
+		seen[result.Content[0].(*mcp.TextContent).Text] = true
+	}
+	if len(seen) != 2 {
+		t.Errorf("four calls went to the processes %v, want two of them", seen)
+	}
+	params := &mcp.CallToolParams{Name: "pool__progress", Arguments: map[string]any{"n": 2, "delay_ms": 20}}
+	params.SetProgressToken("mine")
+	if _, err := session.CallTool(t.Context(), params); err != nil {
+		t.Fatal(err)
+	}
+	for want := 1.0; want <= 2; want++ {
+		select {
+		case got := <-progress:
+			if got != want {
+				t.Errorf("progress %g, want %g", got, want)
+			}
+		case <-time.After(groupPatience):
+			t.Fatal("no progress is told")
+		}
+	}
+	if result, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "pool__fail"}); err != nil || !result.IsError {
+		t.Errorf("a tool's own error: %+v, %v", result, err)
+	}
+	if g := h.group("pool"); g.Retries != 0 {
+		t.Errorf("%d retries of a tool's own error", g.Retries)
+	}
+}
+
+func TestTypeScriptSDKCallsAGroup(t *testing.T) {
+	require(t, "node")
+	h := groupFleet(t)
+	calls := `[
+		{"name": "pool__pid", "arguments": {}}, {"name": "pool__pid", "arguments": {}},
+		{"name": "pool__progress", "arguments": {"n": 2, "delay_ms": 20}}, {"name": "pool__fail", "arguments": {}}
+	]`
+	var saw struct {
+		Tools   []string
+		Results []struct {
+			toolResult
+			Progress []float64
+		}
+	}
+	if err := json.Unmarshal(node(t, "client.mjs", h.url+"/mcp", calls), &saw); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(saw.Tools, "pool__echo") {
+		t.Errorf("tools %v", saw.Tools)
+	}
+	if r := saw.Results; len(r) != 4 || r[0].text() == r[1].text() || !slices.Equal(r[2].Progress, []float64{1, 2}) || !r[3].IsError {
+		t.Errorf("got %+v", r)
 	}
 }
