@@ -77,7 +77,7 @@ func (f *Front) groupTools(ctx context.Context, g *supervisor.GroupView) (any, e
 	}
 	v := target.View()
 	return map[string]any{
-		"mcp_server": g.Spec.ID, "group": true, "state": g.State, "predefined": v.ToolsPredefined, "tools": toolItems(v.Catalogue),
+		"mcp_server": g.Spec.ID, "group": true, "state": g.State, "predefined": v.ToolsPredefined, "stale": v.ToolsStale, "tools": toolItems(v.Catalogue),
 	}, nil
 }
 
