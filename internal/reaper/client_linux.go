@@ -18,6 +18,9 @@ const (
 	// DefaultHang is how long the reaper may take for one request before it is
 	// taken for hung, killed and replaced.
 	DefaultHang = 30 * time.Second
+	// lookAgain is how often a reaper that owes something is looked at: one that
+	// was stopped (SIGSTOP) is killed at the second look, long before Hang.
+	lookAgain = time.Second
 	// helloWithin is how long a new reaper may take to say that it is up.
 	helloWithin = 20 * time.Second
 	// sweepWithin bounds the search for what a killed reaper left.
