@@ -131,6 +131,7 @@ func TestNoSecretIsLeftInACommand(t *testing.T) {
 		"npx --header=X-Api-Key: ***":        {"npx", "--header=X-Api-Key: hunter2"},
 		"npx ***":                            {"npx", "ghp_hunter2hunter2hunter2"},
 		"npx --api-key *** --token=*** A=1":  {"npx", "--api-key", "hunter2", "--token=hunter2", "A=1"},
+		"npx --token *** --verbose":          {"npx", "--token", "-Hhunter2hunter2hunter2", "--verbose"},
 		"npx -y @scope/server-x /srv/a:/b x": {"npx", "-y", "@scope/server-x", "/srv/a:/b", "x"},
 	} {
 		got := strings.Join(Command(command), " ")
