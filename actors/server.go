@@ -39,7 +39,9 @@ func (c *cell) handle(ctx actor.Context) {
 	case resetServer:
 		c.onReset(m)
 	case serveWanted:
-		c.startFor(starter{supervisor.CauseCall, m.answer})
+		c.startFor(starter{supervisor.CauseCall, m.answer, m.urgent})
+	case hurryUp:
+		c.onHurryUp()
 	case stopFor:
 		c.onStopFor(m)
 	case mayStart:
