@@ -134,7 +134,10 @@ func (b *Backend) Start(ctx context.Context, spec backends.LaunchSpec) (backends
 	if err != nil {
 		pipes.closeParent()
 		group.Close()
-		return fail(fmt.Errorf("%s: %w", path, err))
+		if !strings.Contains(err.Error(), path) { // as that of fork and exec has it
+			err = fmt.Errorf("%s: %w", path, err)
+		}
+		return fail(err)
 	}
 	in := &instance{
 		spec: spec, opts: b.opts, pipes: pipes, proc: proc, group: group,
