@@ -32,6 +32,9 @@ const (
 	stableAfter  = 10 * time.Second
 	firstPause   = 100 * time.Millisecond
 	longestPause = 30 * time.Second
+	// worthWaiting is the longest pause that starts wait for; in a longer one
+	// they fail, and do not keep others from their turn.
+	worthWaiting = time.Second
 )
 
 // Options of a Client.
@@ -194,12 +197,17 @@ func (c *Client) keep(conn *conn) {
 	}
 }
 
+// errDiesYoung is why the next reaper waits if nothing is known of the last.
+var errDiesYoung = errors.New("the ones before lived only for moments")
+
 // replace starts the next reaper, after the pause; nil when Close was called.
 func (c *Client) replace(pause *time.Duration) *conn {
-	var cause error = ErrLost
+	cause := errDiesYoung
 	for {
 		if *pause > 0 {
-			c.set(nil, fmt.Errorf("%w, the next one is started within %s: %w", ErrLost, *pause, cause))
+			if *pause > worthWaiting {
+				c.set(nil, fmt.Errorf("%w, the next one is started within %s: %w", ErrLost, *pause, cause))
+			}
 			select {
 			case <-time.After(*pause):
 			case <-c.quit:

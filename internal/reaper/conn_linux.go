@@ -28,6 +28,12 @@ var (
 	ErrClosed = errors.New("the reaper is closed")
 )
 
+// Why a reaper is killed.
+var (
+	errStopped = errors.New("it was stopped by a signal and was killed")
+	errHung    = errors.New("it hung and was killed")
+)
+
 // conn is one reaper process and the life-line to it. Three goroutines serve
 // it until it ends: the keeper's, which reads, one that writes signals, so that
 // who sends one never waits for the reaper, and one that waits for its exit.
@@ -36,10 +42,11 @@ type conn struct {
 	process *os.Process
 	line    *net.UnixConn
 	wake    chan struct{}
-	quit    chan struct{} // closed when reading ended
-	written chan struct{} // closed when the writer ended
-	reaped  chan struct{} // closed when the process was waited for
-	well    bool          // it ended by itself, with nothing left; valid once reaped is closed
+	quit    chan struct{}         // closed when reading ended
+	written chan struct{}         // closed when the writer ended
+	reaped  chan struct{}         // closed when the process was waited for
+	well    bool                  // it ended by itself, with nothing left; valid once reaped is closed
+	fault   atomic.Pointer[error] // why we killed it; nil if we did not
 
 	answered atomic.Uint64 // requests
 
@@ -200,7 +207,7 @@ func (c *conn) signal(id uint64, sig syscall.Signal) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.queue) >= maxQueued {
-		c.process.Kill()
+		c.kill(errHung)
 		return
 	}
 	c.queue = append(c.queue, message)
@@ -233,12 +240,22 @@ func (c *conn) await(left time.Duration, stopped bool, done func() bool) {
 		}
 		info, err := procs.Read(c.process.Pid)
 		again := err == nil && info.Stopped()
-		if left <= pause || stopped && again {
-			c.process.Kill() // nothing if it is gone
+		switch {
+		case stopped && again:
+			c.kill(errStopped)
+			return
+		case left <= pause:
+			c.kill(errHung)
 			return
 		}
 		c.await(left-pause, again, done)
 	})
+}
+
+// kill ends a reaper that is of no use any more; the first reason stays.
+func (c *conn) kill(why error) {
+	c.fault.CompareAndSwap(nil, &why)
+	c.process.Kill() // nothing if it is gone
 }
 
 // send writes one request; it waits while the reaper does not read. False if
@@ -326,6 +343,9 @@ func (c *conn) serve() error {
 	<-c.reaped
 	if leaving && c.well { // one that was killed in its end may not have come to it
 		return nil
+	}
+	if why := c.fault.Load(); why != nil {
+		return *why
 	}
 	return err
 }

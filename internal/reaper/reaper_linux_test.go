@@ -213,3 +213,18 @@ func TestSignalsForTheRuntimeLeaveTheReaperAlone(t *testing.T) {
 		t.Errorf("exit %+v, want one by SIGHUP", exit)
 	}
 }
+
+// A start meets no reaper that is about to come back.
+func TestStartsWaitForAReaperThatDiedYoung(t *testing.T) {
+	c := openClient(t, Options{})
+	for range 3 {
+		r := startShell(t, c, "echo up; read x")
+		r.line()
+		if err := syscall.Kill(c.PID(), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		if exit := r.await(); !exit.Lost {
+			t.Errorf("exit %+v, want a lost one", exit)
+		}
+	}
+}
