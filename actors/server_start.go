@@ -116,7 +116,7 @@ func (c *cell) onEnded(m instanceEnded) {
 	c.awaitsSlot.Store(false)
 	c.stale = c.catalogue != nil && !c.predefined
 	normal := m.exit.Normal()
-	if c.machine.Phase != supervisor.PhaseStopping && !normal {
+	if c.machine.Phase != supervisor.PhaseStopping && (!normal || c.machine.Policy.Restart == supervisor.Permanent) {
 		c.failedNow("ended: " + m.exit.String())
 	}
 	c.step(supervisor.Exited{Epoch: m.epoch, Normal: normal, Class: classOf(m.exit.Err), Reason: m.exit.String()})

@@ -67,3 +67,21 @@ func TestErrorsOfStartsAreToldOnce(t *testing.T) {
 		}
 	})
 }
+
+// A permanent server is not to end, so an exit without an error is one.
+func TestNormalExitOfAPermanentServerIsAFailure(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newTestSystem(t, nil, spec("a", restart(supervisor.Permanent)), spec("b"))
+		s.startAll()
+		for _, id := range []string{"a", "b"} {
+			s.backend.Last(id).Crash(0)
+		}
+		time.Sleep(time.Second)
+		if v := s.view("a"); v.LastError != "ended: exit code 0" || v.TotalFailures != 1 || v.Failures != 1 || v.Restarts != 1 {
+			t.Errorf("permanent: %+v", v)
+		}
+		if v := s.view("b"); v.LastError != "" || v.TotalFailures != 0 || v.Failures != 0 || v.Restarts != 0 {
+			t.Errorf("transient: %+v", v)
+		}
+	})
+}
