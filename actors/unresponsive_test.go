@@ -32,10 +32,11 @@ func awaitDossier(t *testing.T, sys *System, id string, is func(supervisor.Dossi
 	return supervisor.Dossier{}
 }
 
-// R13: a child that was stopped neither exits nor answers: only its silence tells.
+// R13: a child that was stopped neither exits nor answers: only its silence
+// tells, three times.
 func TestStoppedChildIsReplaced(t *testing.T) {
 	s := stubSpec("a")
-	s.HealthCheckInterval, s.MaxFailures = time.Second, 2
+	s.HealthCheckInterval, s.MaxFailures = time.Second, 3
 	sys := realSystem(t, s)
 	if _, err := callTool(t, sys, "a", "echo", `{"text":"x"}`); err != nil {
 		t.Fatal(err)
