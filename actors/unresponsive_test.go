@@ -54,6 +54,9 @@ func TestStoppedChildIsReplaced(t *testing.T) {
 	if last := d.Frames[min(len(d.Frames), 4)-1]; last.Direction != "to_server" || last.Method != "ping" {
 		t.Errorf("the last message sent is %+v, want a ping", last)
 	}
+	if missed := v.Events.ChecksFailed.Load(); missed != 3 {
+		t.Errorf("%d checks failed before it was replaced, want 3", missed)
+	}
 	if err := syscall.Kill(pid, 0); err != syscall.ESRCH {
 		t.Errorf("the stopped process is still there: %v", err)
 	}
