@@ -217,6 +217,10 @@ func (s *groupStep) elapsed() {
 	}
 	s.g.Breaker.elapsed(s.now)
 	halfOpen := s.g.Breaker.State() == CircuitHalfOpen
+	if halfOpen && slices.ContainsFunc(s.g.Members, Member.serves) {
+		s.g.Breaker.success() // who came back while it was open tells nothing more
+		halfOpen = false
+	}
 	for i := range s.g.Members {
 		m := &s.g.Members[i]
 		if at := m.ejectedUntil; !at.IsZero() && !s.now.Before(at) {
@@ -232,6 +236,9 @@ func (s *groupStep) elapsed() {
 		}
 	}
 }
+
+// serves: it is in rotation, runs, and did not fail since.
+func (m Member) serves() bool { return m.InRotation && m.Condition == ConditionReady && m.Failures == 0 }
 
 // report tells what the step changed in the group as a whole.
 func (s *groupStep) report(before Group) {
