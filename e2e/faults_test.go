@@ -81,7 +81,7 @@ func TestEndlessLineEndsOnlyItsServer(t *testing.T) {
 	_, err := h.call("huge", "big", map[string]any{"bytes": 64 << 20})
 	d := h.readyAgain("huge", 1)
 	stop()
-	grownBy(t, base, peak(), 2*limit+16<<20) // of which the other server's calls take a part
+	grownBy(t, base, peak(), 2*limit+8<<20) // of which the other server's calls take a part
 	var refused *refusal
 	if !errors.As(err, &refused) || !strings.Contains(refused.Message, "message_too_large") || !strings.Contains(d.LastError, fmt.Sprint(limit)) {
 		t.Errorf("a line of 64 MiB: got %v, last error %q", err, d.LastError)
@@ -208,7 +208,7 @@ func TestStderrFloodCostsABoundedRing(t *testing.T) {
 	}
 	t.Logf("%d MiB of stderr drained in %s", flood>>20, time.Since(begin).Round(time.Millisecond))
 	stop()
-	grownBy(t, base, peak(), 32<<20)
+	grownBy(t, base, peak(), 16<<20)
 	h.mustEcho("loud", "still here")
 	if d := h.detail("loud"); d.Epoch != 1 {
 		t.Errorf("the flood cost the server its instance: %+v", d)
@@ -275,7 +275,7 @@ func TestFloodOfNotificationsIsCoalesced(t *testing.T) {
 	if most := int(took.Seconds()) + 3; lists < 3 || lists > most {
 		t.Errorf("%d lists in %s, want 3 to %d", lists, took, most)
 	}
-	grownBy(t, base, peak(), 32<<20)
+	grownBy(t, base, peak(), 16<<20)
 	if d := h.detail("flood"); d.Epoch != 1 || d.Health.Noise != 0 {
 		t.Errorf("the flood cost the server its instance: %+v", d)
 	}
