@@ -21,7 +21,7 @@ var numbers = []struct{ id, promise, bench string }{
 	{"R01", "a killed child fails only calls that were written to it; other servers see no error", "bench -recovery"},
 	{"R02", "a killed server is ready again by itself, soon", "bench -recovery"},
 	{"R03", "all of 300 servers killed at once come back, a few at a time, while the API answers", "bench -recovery"},
-	{"R04", "a crash loop backs off: at most 6 starts in 60 s, `next_retry_at` told", ""},
+	{"R04", "a crash loop backs off: at most 6 starts in 60 s and a tenth of a core, `next_retry_at` told", ""},
 	{"R05", "exactly `max_restarts` in the window, one more gives up once, with its reason", ""},
 	{"R06", "every strategy, restart type and kind of exit as OTP has it; start order and reverse stop order", ""},
 	{"R07", "a late answer of an older instance reaches nobody and is counted", ""},

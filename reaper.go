@@ -138,13 +138,15 @@ func startOf(pid int) uint64 {
 	return info.Start
 }
 
-// release writes that the run ended well.
-func (rt *Runtime) release() error { return rt.writeRun(runDoc{Owner: rt.owner.String()}) }
+// release writes that the run ended well, and its last events with that.
+func (rt *Runtime) release(last ...persistence.Event) error {
+	return rt.writeRun(runDoc{Owner: rt.owner.String()}, last...)
+}
 
-func (rt *Runtime) writeRun(doc runDoc) error {
+func (rt *Runtime) writeRun(doc runDoc, events ...persistence.Event) error {
 	body, err := json.Marshal(doc)
 	if err != nil {
 		return fmt.Errorf("cannot encode the run: %w", err)
 	}
-	return rt.store.Commit(persistence.Batch{Docs: []persistence.Doc{{Kind: docRun, ID: docRunID, Body: body}}})
+	return rt.store.Commit(persistence.Batch{Docs: []persistence.Doc{{Kind: docRun, ID: docRunID, Body: body}}, Events: events})
 }

@@ -157,7 +157,7 @@ func (rt *Runtime) Start(ctx context.Context) error {
 	if err != nil {
 		backend.Close()
 		held.Close()
-		return err
+		return errors.Join(err, rt.release()) // nothing is left for the next start to sweep
 	}
 	rt.limits, rt.backend, rt.sys, rt.started, rt.state = held, backend, sys, time.Now(), isStarted
 	edge := edge{rt}
@@ -221,7 +221,6 @@ func (rt *Runtime) Close(ctx context.Context) error {
 	var faults []error
 	if was == isStarted {
 		rt.front.Close()
-		rt.sys.Emit(supervisor.Event{Kind: supervisor.RuntimeStopped, Data: map[string]any{"run_id": strconv.FormatUint(rt.runID, 16)}})
 		if err := rt.sys.Close(ctx); err != nil {
 			faults = append(faults, fmt.Errorf("cannot write the end of the event log: %w", err))
 		}
@@ -229,7 +228,7 @@ func (rt *Runtime) Close(ctx context.Context) error {
 		close(rt.drained)
 		rt.backend.Close()
 		rt.limits.Close()
-		if err := rt.release(); err != nil {
+		if err := rt.release(rt.stoppedEvent()); err != nil {
 			faults = append(faults, fmt.Errorf("cannot write that the runtime ended well: %w", err))
 		}
 	}
@@ -239,6 +238,12 @@ func (rt *Runtime) Close(ctx context.Context) error {
 	rt.failure = errors.Join(faults...)
 	close(rt.closed)
 	return rt.failure
+}
+
+// stoppedEvent is the last of a run: nothing of it runs any more, and all else
+// is on record.
+func (rt *Runtime) stoppedEvent() persistence.Event {
+	return rt.sys.LastEvent(supervisor.Event{Kind: supervisor.RuntimeStopped, Data: map[string]any{"run_id": strconv.FormatUint(rt.runID, 16)}})
 }
 
 // Handler serves the REST API at /api, health under /health and MCP at /mcp. It

@@ -3,7 +3,6 @@ package actors
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -38,7 +37,7 @@ func (a *attempt) run(ctx context.Context, spec supervisor.ServerSpec) {
 	began := time.Now()
 	backend, ok := c.sys.opts.Backends[spec.Mode]
 	if !ok {
-		a.failed(&backends.StartError{Server: c.id, Stage: backends.StageSpawn, Err: errors.Join(backends.ErrPermanent, supervisor.ErrNotBuilt)})
+		a.failed(&backends.StartError{Server: c.id, Stage: backends.StageSpawn, Err: fmt.Errorf("%w: mode %s: %w", backends.ErrPermanent, spec.Mode, supervisor.ErrNotBuilt)})
 		return
 	}
 	in, err := backend.Start(ctx, backends.LaunchSpec{

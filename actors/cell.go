@@ -32,10 +32,12 @@ type cell struct {
 	happened      supervisor.EventCounters
 	log           backends.LogRing
 	streams       backends.StreamCounters
-	awaitsSlot    atomic.Bool  // calls wait for one in flight to end
-	lastReply     atomic.Int64 // unix ns of the last answer of an instance
-	curve         memoryCurve
-	launchSecrets launchSecrets
+	awaitsSlot    atomic.Bool // calls wait for one in flight to end
+	// usedAt and repliedAt are the last use, as counters.LastUsed, and the last
+	// answer of an instance, for decisions: no change of the clock moves them.
+	usedAt, repliedAt moment
+	curve             memoryCurve
+	launchSecrets     launchSecrets
 
 	kept       atomic.Pointer[kept] // the state to be stored; the actor's to set
 	unsaved    atomic.Bool          // kept is not stored yet

@@ -50,6 +50,8 @@ func (d *dependencies) receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case wantUp:
 		d.onWantUp(m)
+	case hurryWait:
+		d.onHurry(m.cell)
 	case dependencyAnswered:
 		d.onAnswered(m)
 	case waitElapsed:
@@ -125,7 +127,7 @@ func (d *dependencies) gate(w *dependencyWait) {
 			return
 		case !dep.view.Load().Alive():
 			w.missing[need] = true
-			d.sys.tell(dep.pid, serveWanted{func(err error) {
+			d.sys.tell(dep.pid, serveWanted{urgent: w.urgent, answer: func(err error) {
 				d.sys.tell(d.sys.dependencies, dependencyAnswered{w, need, err})
 			}})
 		}
@@ -137,6 +139,20 @@ func (d *dependencies) gate(w *dependencyWait) {
 	}
 	if w.timer == nil {
 		w.timer = time.AfterFunc(w.timeout, func() { d.sys.tell(d.sys.dependencies, waitElapsed{w}) })
+	}
+}
+
+// onHurry hands on that a call waits, to what its server waits for.
+func (d *dependencies) onHurry(c *cell) {
+	w := d.waits[c]
+	if w == nil || w.urgent {
+		return
+	}
+	w.urgent = true
+	for need := range w.missing {
+		if dep := d.cell(need); dep != nil {
+			d.sys.tell(dep.pid, hurryUp{})
+		}
 	}
 }
 
@@ -192,7 +208,7 @@ func (d *dependencies) startResting(c *cell) {
 	for _, id := range d.graph().Above(c.id) {
 		if other := d.cell(id); d.resting[other] {
 			delete(d.resting, other)
-			d.sys.tell(other.pid, serveWanted{func(error) {}}) // it tells itself if it fails
+			d.sys.tell(other.pid, serveWanted{answer: func(error) {}}) // it tells itself if it fails
 		}
 	}
 }

@@ -86,7 +86,7 @@ func (c *cell) dossier(e supervisor.Event) *supervisor.Dossier {
 		At: now.UTC().Round(0), Epoch: e.Epoch, Reason: secrets.Excerpt(reason, maxReason, false), PID: end.pid,
 		Decision: c.decision(e.Kind),
 		Stderr:   c.lastLines(e.Epoch, secrets), Frames: []supervisor.DossierFrame{}, Calls: []supervisor.DossierCall{},
-		Waiting: c.queue.size, Memory: c.memoryCurve(e.Epoch), LastReplyAt: asTime(&c.lastReply).UTC(),
+		Waiting: c.queue.size, Memory: c.memoryCurve(e.Epoch), LastReplyAt: c.sys.at(&c.repliedAt).UTC().Round(0),
 	}
 	if !end.ready.IsZero() {
 		uptime := now.Sub(end.ready)

@@ -42,11 +42,22 @@ func (s *System) record(e supervisor.Event) persistence.Event {
 // Emit sends an event about the node to the log.
 func (s *System) Emit(e supervisor.Event) { s.emit(e) }
 
+// LastEvent tells the operator of an event that comes after Close, when nothing
+// of the tree is left to write it, and returns it for the store.
+func (s *System) LastEvent(e supervisor.Event) persistence.Event {
+	s.announce(e)
+	return s.record(e)
+}
+
 // emit sends an event to the log, with the documents that belong to it, and
 // tells the operator.
 func (s *System) emit(e supervisor.Event, docs ...persistence.Doc) {
-	s.logger.Log(context.Background(), eventLevel(e.Kind), string(e.Kind), "server", e.Server, "group", e.Group, "epoch", e.Epoch, "data", e.Data)
+	s.announce(e)
 	s.tell(s.eventlog, commit{batch: persistence.Batch{Docs: docs, Events: []persistence.Event{s.record(e)}}})
+}
+
+func (s *System) announce(e supervisor.Event) {
+	s.logger.Log(context.Background(), eventLevel(e.Kind), string(e.Kind), "server", e.Server, "group", e.Group, "epoch", e.Epoch, "data", e.Data)
 }
 
 func eventLevel(kind supervisor.EventKind) slog.Level {

@@ -144,7 +144,7 @@ func (m *memory) take(s memorySampled) {
 // measured; when another one runs by now, that one is left alone.
 func (c *cell) memoryUse(epoch uint64, bytes int64) supervisor.MemoryUse {
 	v := c.view.Load()
-	used := asTime(&c.counters.LastUsed)
+	used := c.sys.at(&c.usedAt)
 	if used.Before(v.ReadySince) {
 		used = v.ReadySince
 	}
@@ -159,7 +159,7 @@ func (c *cell) memoryUse(epoch uint64, bytes int64) supervisor.MemoryUse {
 // onReclaim stops an idle instance for want of memory, unless it was used since
 // that was decided. A call that comes during the stop starts the server again.
 func (c *cell) onReclaim(m reclaimServer) {
-	if m.epoch != c.machine.Epoch || !c.ready() || c.replacement != nil || c.staysUp(&c.spec) || c.active.Load() > 0 || c.queue.size > 0 || asTime(&c.counters.LastUsed).After(m.lastUsed) {
+	if m.epoch != c.machine.Epoch || !c.ready() || c.replacement != nil || c.staysUp(&c.spec) || c.active.Load() > 0 || c.queue.size > 0 || c.sys.at(&c.usedAt).After(m.lastUsed) {
 		return
 	}
 	c.step(supervisor.StopWanted{Reason: supervisor.ReasonMemory})

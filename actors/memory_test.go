@@ -184,12 +184,12 @@ func TestServerUsedMeanwhileIsNotReclaimed(t *testing.T) {
 		s, _ := newMemorySystem(t, 0, 1)
 		s.mustEcho("s0")
 		c := s.fleet.Load().byID["s0"]
-		decided := asTime(&c.counters.LastUsed)
+		decided := c.sys.at(&c.usedAt)
 		time.Sleep(time.Millisecond)
 		s.mustEcho("s0")
 		s.tell(c.pid, reclaimServer{1, decided})
 		s.wantState("s0", supervisor.Ready, supervisor.PhaseNone)
-		now := asTime(&c.counters.LastUsed)
+		now := c.sys.at(&c.usedAt)
 		s.tell(c.pid, reclaimServer{2, now})
 		s.wantState("s0", supervisor.Ready, supervisor.PhaseNone)
 		s.tell(c.pid, reclaimServer{1, now})
@@ -281,4 +281,19 @@ func TestNearTheBudgetIsMeasuredExactly(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A clock that is set back must not make a hung server look alive, nor one that
+// is set forward make a busy one idle.
+func TestUseIsMeasuredByTheMonotonicClock(t *testing.T) {
+	sys := realSystem(t, stubSpec("a")) // a bubble has no monotonic clock
+	if _, err := callTool(t, sys, "a", "echo", `{"text":"x"}`); err != nil {
+		t.Fatal(err)
+	}
+	ref, _ := sys.Ref([]byte("a"))
+	for what, at := range map[string]time.Time{"use": sys.at(&ref.cell.usedAt), "answer": sys.at(&ref.cell.repliedAt)} {
+		if wall := at.Round(0); at.IsZero() || at == wall {
+			t.Errorf("the last %s, %s, has no monotonic reading", what, at)
+		}
+	}
 }

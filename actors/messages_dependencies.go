@@ -11,8 +11,14 @@ import (
 // To a server's actor.
 type (
 	// serveWanted: dependencies, registry → server; answered once it is ready or
-	// cannot be. It is no operator's wish: backoff and give-up stand.
-	serveWanted struct{ answer func(err error) }
+	// cannot be. It is no operator's wish: backoff and give-up stand. An urgent
+	// one is for a call that waits at another server.
+	serveWanted struct {
+		answer func(err error)
+		urgent bool
+	}
+	// hurryUp: dependencies → server; a call waits for it at another server.
+	hurryUp struct{}
 	// stopFor: dependencies → server; answered once no instance runs.
 	stopFor struct {
 		reason string
@@ -37,7 +43,11 @@ type (
 		needs   []string
 		timeout time.Duration
 		keep    bool // start again by itself when the dependencies serve
+		urgent  bool // a call waits for it
 	}
+	// hurryWait: server → dependencies; the first call waits for an attempt that
+	// may still wait for its dependencies.
+	hurryWait struct{ cell *cell }
 	// memberFact: server → dependencies; what happened to it.
 	memberFact struct {
 		cell   *cell

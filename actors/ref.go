@@ -37,7 +37,9 @@ func (r Ref) Do(c *backends.Call, timeout time.Duration) error {
 
 // do makes a call that is counted as active and began just now.
 func (cl *cell) do(c *backends.Call, began time.Time, timeout time.Duration, resends int) error {
+	since := began.Sub(cl.sys.began)
 	cl.counters.LastUsed.Store(began.UnixNano())
+	cl.usedAt.set(since)
 	cl.counters.Calls.Add(1)
 	requestBytes := len(c.Line)
 	c.Began, c.Deadline = began, began.Add(timeout)
@@ -46,10 +48,10 @@ func (cl *cell) do(c *backends.Call, began time.Time, timeout time.Duration, res
 		err = fmt.Errorf("%w: server %q did not answer within %s", supervisor.ErrCallTimeout, cl.id, timeout)
 	}
 	took := time.Since(began)
-	ended := began.Add(took).UnixNano()
-	cl.counters.LastUsed.Store(ended)
+	cl.counters.LastUsed.Store(began.Add(took).UnixNano())
+	cl.usedAt.set(since + took)
 	if err == nil {
-		cl.lastReply.Store(ended)
+		cl.repliedAt.set(since + took)
 	}
 	cl.record(c, err, began, took, requestBytes)
 	return err

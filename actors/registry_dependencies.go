@@ -111,7 +111,7 @@ func (r *registry) goOn(cells []*cell) {
 func (r *registry) keepRunning(cells ...*cell) {
 	for _, c := range cells {
 		if c.durable.Restart == supervisor.Permanent {
-			r.sys.tell(c.pid, serveWanted{func(error) {}}) // it says itself why it does not start
+			r.sys.tell(c.pid, serveWanted{answer: func(error) {}}) // it says itself why it does not start
 		}
 	}
 }

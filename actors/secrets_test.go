@@ -1,7 +1,9 @@
 package actors
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -79,6 +81,24 @@ func TestOrdinaryLinesOfTheLogAreShownAsTheyAre(t *testing.T) {
 		want := strings.Join(lines[:3], "\n") + "\n" + lines[3][:backends.LogLineBytes] + backends.LogCutMark + "\n"
 		if got := s.logText("a"); got != want {
 			t.Errorf("got %.200q…, %d bytes, want %d", got, len(got), len(want))
+		}
+	})
+}
+
+// What a server answers may hold what it was given.
+func TestAFailedListIsLoggedWithoutSecrets(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var log bytes.Buffer
+		s := newTestSystemWith(t, nil, func(o *Options) {
+			o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+			o.Specs = []supervisor.ServerSpec{spec("a", func(s *supervisor.ServerSpec) { s.Env = map[string]string{"DB_PASSWORD": "canary-in-the-answer"} })}
+		})
+		s.mustEcho("a")
+		ref, _ := s.Ref([]byte("a"))
+		s.tell(ref.cell.pid, toolsListed{epoch: 1, err: &backends.RPCError{Code: -32603, Message: "cannot log in with canary-in-the-answer"}})
+		synctest.Wait()
+		if text := log.String(); strings.Contains(text, "canary") || !strings.Contains(text, "cannot log in with ***") {
+			t.Errorf("the log says %s", text)
 		}
 	})
 }

@@ -39,7 +39,9 @@ func (c *cell) handle(ctx actor.Context) {
 	case resetServer:
 		c.onReset(m)
 	case serveWanted:
-		c.startFor(starter{supervisor.CauseCall, m.answer})
+		c.startFor(starter{supervisor.CauseCall, m.answer, m.urgent})
+	case hurryUp:
+		c.onHurryUp()
 	case stopFor:
 		c.onStopFor(m)
 	case mayStart:
@@ -161,7 +163,7 @@ func (c *cell) onTimer(m timerElapsed) {
 	}
 	c.step(supervisor.TimerFired{
 		Kind: m.kind, Seq: m.seq, InFlight: inFlight,
-		LastUsed: asTime(&c.counters.LastUsed), LastReply: asTime(&c.lastReply),
+		LastUsed: c.sys.at(&c.usedAt), LastReply: c.sys.at(&c.repliedAt),
 	})
 }
 
@@ -170,9 +172,16 @@ func (c *cell) ready() bool {
 	return c.instance != nil && c.machine.State == supervisor.Ready && c.machine.Phase == supervisor.PhaseNone
 }
 
-func asTime(unixNano *atomic.Int64) time.Time {
-	if ns := unixNano.Load(); ns > 0 {
-		return time.Unix(0, ns)
+// moment is a time by the monotonic clock, which can be set while others read
+// it: nanoseconds since System.began and one more; 0 = never.
+type moment struct{ ns atomic.Int64 }
+
+func (m *moment) set(sinceBegan time.Duration) { m.ns.Store(int64(sinceBegan) + 1) }
+
+// at is the time of a moment, zero if there was none. It has a monotonic reading.
+func (s *System) at(m *moment) time.Time {
+	if ns := m.ns.Load(); ns > 0 {
+		return s.began.Add(time.Duration(ns - 1))
 	}
 	return time.Time{}
 }

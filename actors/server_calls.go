@@ -37,8 +37,8 @@ func (c *cell) onCall(call *backends.Call) {
 			c.dispatch()
 			return
 		}
-		if a := c.attempt; a != nil && a.cancel == nil && c.queue.size == 1 {
-			c.sys.tell(c.sys.starts, hurryStart{c, a.epoch})
+		if c.queue.size == 1 {
+			c.hurry()
 		}
 		c.step(supervisor.StartWanted{Cause: supervisor.CauseCall})
 	}

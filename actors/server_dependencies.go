@@ -1,6 +1,8 @@
 package actors
 
 import (
+	"slices"
+
 	"github.com/aabb9013/hangar/supervisor"
 )
 
@@ -14,19 +16,44 @@ func (c *cell) isLinked() bool {
 // start admission.
 func (c *cell) wantTurn(epoch uint64) {
 	if !c.isLinked() {
-		c.sys.tell(c.sys.starts, wantStart{c, epoch, c.queue.size > 0, c.counters.LastUsed.Load()})
+		c.sys.tell(c.sys.starts, wantStart{c, epoch, c.isUrgent(), c.counters.LastUsed.Load()})
 		return
 	}
 	c.publish() // the dependencies actor looks at the views
 	c.sys.tell(c.sys.dependencies, wantUp{
 		cell: c, epoch: epoch, needs: c.spec.DependsOn, timeout: c.spec.StartTimeout,
-		keep: c.machine.Recovering || c.spec.Restart == supervisor.Permanent,
+		keep: c.machine.Recovering || c.spec.Restart == supervisor.Permanent, urgent: c.isUrgent(),
 	})
+}
+
+// isUrgent tells whether a call waits for the start, here or at a server that
+// needs this one.
+func (c *cell) isUrgent() bool {
+	return c.queue.size > 0 || slices.ContainsFunc(c.starters, func(s starter) bool { return s.urgent })
+}
+
+// hurry moves an attempt that waits for its turn before those without calls.
+func (c *cell) hurry() {
+	if a := c.attempt; a == nil || a.cancel != nil {
+		return
+	}
+	c.sys.tell(c.sys.starts, hurryStart{c, c.attempt.epoch})
+	if c.isLinked() {
+		c.sys.tell(c.sys.dependencies, hurryWait{c})
+	}
+}
+
+// onHurryUp: whoever waits here for a dependency has a call that waits.
+func (c *cell) onHurryUp() {
+	for i := range c.starters {
+		c.starters[i].urgent = true
+	}
+	c.hurry()
 }
 
 func (c *cell) onMayStart(m mayStart) {
 	if a := c.attempt; a != nil && a.epoch == m.epoch && a.cancel == nil {
-		c.sys.tell(c.sys.starts, wantStart{c, m.epoch, c.queue.size > 0, c.counters.LastUsed.Load()})
+		c.sys.tell(c.sys.starts, wantStart{c, m.epoch, c.isUrgent(), c.counters.LastUsed.Load()})
 	}
 }
 

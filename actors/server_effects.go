@@ -53,7 +53,7 @@ func (c *cell) waitError(e supervisor.FailWaiting) error {
 	if e.GaveUp || e.RetryAfter > 0 {
 		return &supervisor.CannotStartError{Server: c.id, Reason: e.Reason, RetryAfter: e.RetryAfter}
 	}
-	return &supervisor.StartFailedError{Server: c.id, Reason: e.Reason}
+	return &supervisor.StartFailedError{Server: c.id, Reason: e.Reason, Class: e.Class}
 }
 
 func (c *cell) arm(e supervisor.ArmTimer) {

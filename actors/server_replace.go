@@ -107,9 +107,9 @@ func (c *cell) secondEnded(epoch uint64, err error, exit *backends.Exit) bool {
 		err = fmt.Errorf("%w: %s", backends.ErrCrashed, exit)
 	}
 	c.ending = &ending{epoch: epoch, exit: exit}
-	c.step(supervisor.StartFailed{Epoch: epoch, Class: classOf(err), Reason: err.Error()})
+	c.step(supervisor.StartFailed{Epoch: epoch, Class: classOf(err), Reason: c.startReason(err)})
 	c.ending = nil
-	c.dropReplacement(err.Error())
+	c.dropReplacement(c.startReason(err))
 	return true
 }
 

@@ -73,18 +73,28 @@ func (c *cell) onStartFailed(m startFailed) {
 	}
 	c.attempt = nil
 	class := classOf(m.err)
-	reason := c.secrets().Excerpt(m.err.Error(), maxReason, false) // callers are told, too
+	reason := c.secrets().Excerpt(c.startReason(m.err), maxReason, false) // callers are told, too
 	var dependency *supervisor.DependencyError
 	switch stopping := c.machine.Phase == supervisor.PhaseStopping; {
 	case errors.As(m.err, &dependency):
 		class = supervisor.FailDependency
 		c.lastError = reason // no failure of this server
 	case !stopping:
-		c.failedNow(reason)
+		c.failedNow("start failed: " + reason)
 	}
 	c.ending = &ending{epoch: m.epoch, exit: m.exit}
 	c.step(supervisor.StartFailed{Epoch: m.epoch, Class: class, Reason: reason})
 	c.ending = nil
+}
+
+// startReason is why a start of this server failed, without saying again that
+// and whose start it was.
+func (c *cell) startReason(err error) string {
+	var start *backends.StartError
+	if errors.As(err, &start) && start.Server == c.id {
+		return start.Reason()
+	}
+	return err.Error()
 }
 
 func (c *cell) onEnded(m instanceEnded) {
@@ -106,7 +116,7 @@ func (c *cell) onEnded(m instanceEnded) {
 	c.awaitsSlot.Store(false)
 	c.stale = c.catalogue != nil && !c.predefined
 	normal := m.exit.Normal()
-	if c.machine.Phase != supervisor.PhaseStopping && !normal {
+	if c.machine.Phase != supervisor.PhaseStopping && (!normal || c.machine.Policy.Restart == supervisor.Permanent) {
 		c.failedNow("ended: " + m.exit.String())
 	}
 	c.step(supervisor.Exited{Epoch: m.epoch, Normal: normal, Class: classOf(m.exit.Err), Reason: m.exit.String()})

@@ -93,7 +93,7 @@ func (c *cell) onToolsListed(m toolsListed) {
 	case m.epoch != c.machine.Epoch || c.instance == nil || c.catalogue == nil:
 		// An older instance's list; the new one may have changed its own meanwhile.
 	case m.err != nil:
-		c.sys.logger.Warn("tools/list failed after list_changed", "server", c.id, "err", m.err)
+		c.sys.logger.Warn("tools/list failed after list_changed", "server", c.id, "err", c.secrets().Excerpt(m.err.Error(), maxReason, false))
 	default:
 		c.setCatalogue(&backends.Catalogue{
 			ProtocolVersion: c.catalogue.ProtocolVersion, Initialize: c.catalogue.Initialize, Tools: m.tools,

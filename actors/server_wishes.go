@@ -7,13 +7,14 @@ import (
 )
 
 func (c *cell) onStartServer(m startServer) {
-	c.startFor(starter{supervisor.CauseOperator, func(err error) { answer(m.reply, err) }})
+	c.startFor(starter{cause: supervisor.CauseOperator, answer: func(err error) { answer(m.reply, err) }})
 }
 
 // starter waits for the server to be ready. answer does not block.
 type starter struct {
 	cause  supervisor.Cause
 	answer func(err error)
+	urgent bool // a call waits for it
 }
 
 func (c *cell) startFor(s starter) {
@@ -28,6 +29,9 @@ func (c *cell) startFor(s starter) {
 		s.answer(fmt.Errorf("%w: %d starts of server %q wait", supervisor.ErrOverloaded, len(c.starters), c.id))
 	default:
 		c.starters = append(c.starters, s)
+		if s.urgent {
+			c.hurry()
+		}
 		c.step(supervisor.StartWanted{Cause: s.cause})
 	}
 }

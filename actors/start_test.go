@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -176,6 +177,45 @@ func TestServersWithWaitingCallsStartFirst(t *testing.T) {
 			t.Errorf("order %v, want %v", order, want)
 		}
 	})
+}
+
+// A call that waits for a server waits for what that one needs, too. The turn after
+// that goes to who asked before.
+func TestDependenciesOfWaitingCallsStartFirst(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		earlier []string // operators' starts, before the call of api
+		want    string
+	}{
+		{"the call comes first", []string{"s0", "s1", "s2"}, "s0 db s1 api s2"},
+		{"the call meets a start that waits", []string{"s0", "s1", "s2", "api"}, "s0 db s1 api s2"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				var mu sync.Mutex
+				var order []string
+				s := newTestSystemWith(t, func(server string, _ uint64) fake.Script {
+					mu.Lock()
+					defer mu.Unlock()
+					order = append(order, server)
+					return fake.Script{StartDelay: time.Second}
+				}, func(o *Options) {
+					o.Specs, o.MaxParallelStarts = append(specs(3), spec("db"), spec("api", needs("db"))), 1
+				})
+				for _, id := range tt.earlier {
+					go s.Start(context.Background(), id)
+					synctest.Wait()
+				}
+				s.mustEcho("api")
+				time.Sleep(time.Minute)
+				mu.Lock()
+				defer mu.Unlock()
+				if got := strings.Join(order, " "); got != tt.want {
+					t.Errorf("order %s, want %s", got, tt.want)
+				}
+			})
+		})
+	}
 }
 
 func TestStopFreesTheTurnOfAWaitingServer(t *testing.T) {

@@ -32,10 +32,11 @@ func awaitDossier(t *testing.T, sys *System, id string, is func(supervisor.Dossi
 	return supervisor.Dossier{}
 }
 
-// R13: a child that was stopped neither exits nor answers: only its silence tells.
+// R13: a child that was stopped neither exits nor answers: only its silence
+// tells, three times.
 func TestStoppedChildIsReplaced(t *testing.T) {
 	s := stubSpec("a")
-	s.HealthCheckInterval, s.MaxFailures = time.Second, 2
+	s.HealthCheckInterval, s.MaxFailures = time.Second, 3
 	sys := realSystem(t, s)
 	if _, err := callTool(t, sys, "a", "echo", `{"text":"x"}`); err != nil {
 		t.Fatal(err)
@@ -52,6 +53,9 @@ func TestStoppedChildIsReplaced(t *testing.T) {
 	}
 	if last := d.Frames[min(len(d.Frames), 4)-1]; last.Direction != "to_server" || last.Method != "ping" {
 		t.Errorf("the last message sent is %+v, want a ping", last)
+	}
+	if missed := v.Events.ChecksFailed.Load(); missed != 3 {
+		t.Errorf("%d checks failed before it was replaced, want 3", missed)
 	}
 	if err := syscall.Kill(pid, 0); err != syscall.ESRCH {
 		t.Errorf("the stopped process is still there: %v", err)

@@ -7,15 +7,16 @@ import (
 	"strconv"
 )
 
-// Conditions callers branch on with errors.Is.
+// Conditions callers branch on with errors.Is. Where the text of one is a single
+// word it is the code under which crashes and refusals name it.
 var (
 	ErrClosed          = errors.New("instance is gone")
 	ErrBusy            = errors.New("instance does not read its input")
 	ErrCrashed         = errors.New("server crashed")
-	ErrStdinStalled    = errors.New("stdin stalled")
-	ErrMessageTooLarge = errors.New("message too large")
-	ErrProtocol        = errors.New("protocol error")
-	ErrStdoutClosed    = errors.New("stdout closed")
+	ErrStdinStalled    = errors.New("stdin_stalled")
+	ErrMessageTooLarge = errors.New("message_too_large")
+	ErrProtocol        = errors.New("protocol_error")
+	ErrStdoutClosed    = errors.New("stdout_closed")
 	ErrStdinClosed     = errors.New("stdin closed (broken pipe)")
 	ErrDeadline        = errors.New("deadline passed")
 	ErrUnresponsive    = errors.New("unresponsive")
@@ -55,8 +56,11 @@ type StartError struct {
 }
 
 func (e *StartError) Error() string {
-	return fmt.Sprintf("cannot start server %q: %s: %v", e.Server, e.Stage, e.Err)
+	return fmt.Sprintf("cannot start server %q: %s", e.Server, e.Reason())
 }
+
+// Reason is the error for whoever knows already which server did not start.
+func (e *StartError) Reason() string { return fmt.Sprintf("%s: %v", e.Stage, e.Err) }
 
 func (e *StartError) Unwrap() error { return e.Err }
 

@@ -70,6 +70,17 @@ func Handshake(ctx context.Context, server string, in Instance, client ClientInf
 	return cat, nil
 }
 
+// errInitTimeout is a context.DeadlineExceeded that says what to do.
+var errInitTimeout error = timeoutError("init_timeout: no answer in time; raise start_timeout_s if the server is only slow")
+
+// timeoutError is a context.DeadlineExceeded with a text of its own.
+type timeoutError string
+
+func (e timeoutError) Error() string { return string(e) }
+
+// Is makes it a context.DeadlineExceeded.
+func (e timeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
+
 // handshakeError prefers the instance's own end over its symptoms.
 func handshakeError(ctx context.Context, in Instance, err error) error {
 	var crash *CrashError
@@ -84,7 +95,7 @@ func handshakeError(ctx context.Context, in Instance, err error) error {
 		}
 	}
 	if ctx.Err() == context.DeadlineExceeded {
-		return fmt.Errorf("no answer in time: %w", context.DeadlineExceeded)
+		return errInitTimeout
 	}
 	return err
 }

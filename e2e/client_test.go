@@ -27,6 +27,7 @@ type refusal struct {
 	Status  int    `json:"status_code"`
 	Name    string `json:"error"`
 	Message string `json:"message"`
+	Sent    *bool  `json:"sent"` // of a crash: whether the call had been written
 }
 
 func (r *refusal) Error() string { return fmt.Sprintf("%d %s: %s", r.Status, r.Name, r.Message) }

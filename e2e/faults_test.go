@@ -61,10 +61,10 @@ func TestNoiseOnStdoutIsCountedAndSurvived(t *testing.T) {
 	// More than 1,000 lines of nothing else in a row are no protocol any more.
 	_, err := h.raw("noisy", strings.Repeat("no message\n", 1100))
 	var refused *refusal
-	if !errors.As(err, &refused) || !strings.Contains(refused.Message, "protocol error") {
+	if !errors.As(err, &refused) || !strings.Contains(refused.Message, "protocol_error") {
 		t.Errorf("after 1,100 lines of noise: got %v, want a protocol error", err)
 	}
-	if d := h.readyAgain("noisy", 1); !strings.Contains(d.LastError, "protocol error") {
+	if d := h.readyAgain("noisy", 1); !strings.Contains(d.LastError, "protocol_error") {
 		t.Errorf("the last error is %q", d.LastError)
 	}
 	h.mustEcho("noisy", "again")
@@ -81,9 +81,9 @@ func TestEndlessLineEndsOnlyItsServer(t *testing.T) {
 	_, err := h.call("huge", "big", map[string]any{"bytes": 64 << 20})
 	d := h.readyAgain("huge", 1)
 	stop()
-	grownBy(t, base, peak(), 2*limit+16<<20) // of which the other server's calls take a part
+	grownBy(t, base, peak(), 2*limit+8<<20) // of which the other server's calls take a part
 	var refused *refusal
-	if !errors.As(err, &refused) || !strings.Contains(refused.Message, "message too large") || !strings.Contains(d.LastError, fmt.Sprint(limit)) {
+	if !errors.As(err, &refused) || !strings.Contains(refused.Message, "message_too_large") || !strings.Contains(d.LastError, fmt.Sprint(limit)) {
 		t.Errorf("a line of 64 MiB: got %v, last error %q", err, d.LastError)
 	}
 	h.mustEcho("huge", "again")
@@ -121,15 +121,15 @@ func TestHostileMessagesHurtOnlyTheirCall(t *testing.T) {
 		line string
 		want string // the text of the answer, or a part of the error
 	}{
-		"invalid UTF-8":            {`{"jsonrpc":"2.0","id":$ID,"result":{"content":[{"type":"text","text":"` + "\xff\xfe" + `"}]}}`, "protocol error"},
-		"NUL in a string":          {`{"jsonrpc":"2.0","id":$ID,"result":{"content":[{"type":"text","text":"` + "\x00" + `"}]}}`, "protocol error"},
-		"depth of 100,000":         {`{"jsonrpc":"2.0","id":$ID,"result":` + strings.Repeat(`{"a":`, 100_000) + "1" + strings.Repeat("}", 100_000) + `}`, "protocol error"},
+		"invalid UTF-8":            {`{"jsonrpc":"2.0","id":$ID,"result":{"content":[{"type":"text","text":"` + "\xff\xfe" + `"}]}}`, "protocol_error"},
+		"NUL in a string":          {`{"jsonrpc":"2.0","id":$ID,"result":{"content":[{"type":"text","text":"` + "\x00" + `"}]}}`, "protocol_error"},
+		"depth of 100,000":         {`{"jsonrpc":"2.0","id":$ID,"result":` + strings.Repeat(`{"a":`, 100_000) + "1" + strings.Repeat("}", 100_000) + `}`, "protocol_error"},
 		"depth before the id":      {`{"jsonrpc":"2.0","result":` + strings.Repeat(`[`, 100_000) + strings.Repeat("]", 100_000) + `,"id":$ID}`, "written"},
 		"duplicate id":             {`{"jsonrpc":"2.0","id":$ID,"id":$ID,"result":` + good + `}`, "written"},
-		"duplicate result":         {`{"jsonrpc":"2.0","id":$ID,"result":` + good + `,"result":{"content":[]}}`, "protocol error"},
-		"Result in another case":   {`{"jsonrpc":"2.0","id":$ID,"Result":` + good + `}`, "protocol error"},
+		"duplicate result":         {`{"jsonrpc":"2.0","id":$ID,"result":` + good + `,"result":{"content":[]}}`, "protocol_error"},
+		"Result in another case":   {`{"jsonrpc":"2.0","id":$ID,"Result":` + good + `}`, "protocol_error"},
 		"ID in another case":       {`{"jsonrpc":"2.0","ID":$ID,"result":` + good + `}`, "written"},
-		"JSONRPC in another case":  {`{"JSONRPC":"2.0","id":$ID,"result":` + good + `}`, "protocol error"},
+		"JSONRPC in another case":  {`{"JSONRPC":"2.0","id":$ID,"result":` + good + `}`, "protocol_error"},
 		"the id as a string":       {`{"jsonrpc":"2.0","id":"$ID","result":` + good + `}`, "good"}, // some servers answer so
 		"the id with a fraction":   {`{"jsonrpc":"2.0","id":$ID.0,"result":` + good + `}`, "written"},
 		"an id that nobody sent":   {`{"jsonrpc":"2.0","id":18446744073709551615,"result":` + good + `}`, "written"},
@@ -137,7 +137,7 @@ func TestHostileMessagesHurtOnlyTheirCall(t *testing.T) {
 		"a huge number elsewhere":  {`{"jsonrpc":"2.0","id":$ID,"result":{"content":[{"type":"text","text":"good"}],"n":1e400}}`, "good"},
 		"a batch":                  {`[{"jsonrpc":"2.0","id":$ID,"result":` + good + `}]`, "written"},
 		"the good answer twice":    {`{"jsonrpc":"2.0","id":$ID,"result":` + good + "}\n" + `{"jsonrpc":"2.0","id":$ID,"result":{"content":[]}}`, "good"},
-		"two messages on one line": {`{"jsonrpc":"2.0","id":$ID,"result":` + good + `}{"jsonrpc":"2.0","id":$ID,"result":` + good + `}`, "protocol error"},
+		"two messages on one line": {`{"jsonrpc":"2.0","id":$ID,"result":` + good + `}{"jsonrpc":"2.0","id":$ID,"result":` + good + `}`, "protocol_error"},
 	} {
 		result, err := h.raw("hostile", c.line+"\n")
 		got := result.text()
@@ -174,14 +174,14 @@ func TestStalledStdinEndsOnlyItsServer(t *testing.T) {
 	took := time.Since(begin)
 	stop()
 	for _, err := range []error{<-first, err} {
-		if err == nil || !strings.Contains(err.Error(), "stdin stalled") {
+		if err == nil || !strings.Contains(err.Error(), "stdin_stalled") {
 			t.Errorf("a call of a server that does not read ended with %v", err)
 		}
 	}
 	if took < 4*time.Second || took > patience {
 		t.Errorf("10 MiB that nobody reads were given up after %s, want some 5 s", took)
 	}
-	if d := h.readyAgain("deaf", 1); !strings.Contains(d.LastError, "stdin stalled") {
+	if d := h.readyAgain("deaf", 1); !strings.Contains(d.LastError, "stdin_stalled") {
 		t.Errorf("the last error is %q", d.LastError)
 	}
 }
@@ -208,7 +208,7 @@ func TestStderrFloodCostsABoundedRing(t *testing.T) {
 	}
 	t.Logf("%d MiB of stderr drained in %s", flood>>20, time.Since(begin).Round(time.Millisecond))
 	stop()
-	grownBy(t, base, peak(), 32<<20)
+	grownBy(t, base, peak(), 16<<20)
 	h.mustEcho("loud", "still here")
 	if d := h.detail("loud"); d.Epoch != 1 {
 		t.Errorf("the flood cost the server its instance: %+v", d)
@@ -219,10 +219,10 @@ func TestStderrFloodCostsABoundedRing(t *testing.T) {
 func TestClosedStreamsAndCleanExit(t *testing.T) {
 	h := start(t, servers{"out": stub("-ignore-eof"), "in": stub(), "done": stub()})
 	h.mustEcho("out", "up")
-	if _, err := h.call("out", "close", map[string]any{"name": "stdout"}); err == nil || !strings.Contains(err.Error(), "stdout closed") {
+	if _, err := h.call("out", "close", map[string]any{"name": "stdout"}); err == nil || !strings.Contains(err.Error(), "stdout_closed") {
 		t.Errorf("a call of a server that closed its stdout: %v", err)
 	}
-	if d := h.readyAgain("out", 1); !strings.Contains(d.LastError, "stdout closed") || d.Restarts != 1 {
+	if d := h.readyAgain("out", 1); !strings.Contains(d.LastError, "stdout_closed") || d.Restarts != 1 {
 		t.Errorf("after a closed stdout: %+v", d)
 	}
 
@@ -275,7 +275,7 @@ func TestFloodOfNotificationsIsCoalesced(t *testing.T) {
 	if most := int(took.Seconds()) + 3; lists < 3 || lists > most {
 		t.Errorf("%d lists in %s, want 3 to %d", lists, took, most)
 	}
-	grownBy(t, base, peak(), 32<<20)
+	grownBy(t, base, peak(), 16<<20)
 	if d := h.detail("flood"); d.Epoch != 1 || d.Health.Noise != 0 {
 		t.Errorf("the flood cost the server its instance: %+v", d)
 	}
@@ -289,7 +289,7 @@ func TestHandshakesThatFail(t *testing.T) {
 		"hang": hang, "version": stub("-init-bad-version"), "crash": stub("-init-crash"), "twice": stub("-dup-id"),
 	})
 	for server, want := range map[string][]string{
-		"hang":    {"hang", "initialize", "no answer in time"},
+		"hang":    {"hang", "initialize", "init_timeout"},
 		"version": {"version", "1999-01-01", "2025-11-25"},
 		"crash":   {"crash", "initialize", "exit code 3"},
 	} {

@@ -19,7 +19,7 @@ const gone = 10 * time.Second
 func daemonised(count int) servers {
 	fleet := servers{}
 	for i := range count {
-		fleet[fmt.Sprintf("stub-%02d", i)] = stub("-grandchild", "-clean-env", "-ignore-term")
+		fleet[fmt.Sprintf("stub-%03d", i)] = stub("-grandchild", "-clean-env", "-ignore-term")
 	}
 	return fleet
 }
@@ -103,7 +103,7 @@ func (h *hangar) reaper() process {
 
 // TestKilledProgramLeavesNothing (R10): not even daemons of its servers.
 func TestKilledProgramLeavesNothing(t *testing.T) {
-	fleet := daemonised(50)
+	fleet := daemonised(fleetSize(t, 300))
 	h := start(t, fleet)
 	all := append(h.family(fleet), h.reaper())
 	begin := time.Now()
@@ -115,7 +115,7 @@ func TestKilledProgramLeavesNothing(t *testing.T) {
 	if text := h.output.tail(64 << 10); !strings.Contains(text, "unclean_shutdown:true") || !strings.Contains(text, "processes_swept:0") {
 		t.Errorf("the next start does not tell of the kill:\n%s", text)
 	}
-	h.mustCall("stub-00", "echo", map[string]any{"text": "x"})
+	h.mustCall("stub-000", "echo", map[string]any{"text": "x"})
 	h.stop()
 	if h = h.again(); !strings.Contains(h.output.tail(64<<10), "unclean_shutdown:false") {
 		t.Error("the start after a clean stop tells of an unclean one")
@@ -161,7 +161,7 @@ func TestKilledReaperIsReplaced(t *testing.T) {
 		Restarts *int   `json:"restarts"`
 		State    string `json:"state"`
 	}
-	h.get("/api/mcp_servers/stub-00", &detail)
+	h.get("/api/mcp_servers/stub-000", &detail)
 	if detail.Restarts == nil || *detail.Restarts != 0 || detail.State != "ready" {
 		t.Errorf("got %+v, want no restart counted", detail)
 	}
@@ -171,7 +171,7 @@ func TestKilledReaperIsReplaced(t *testing.T) {
 // the kernel alone knows of the daemons. A program on other data is not touched.
 func TestNextStartSweeps(t *testing.T) {
 	fleet := daemonised(10)
-	other := start(t, servers{"bystander": daemonised(1)["stub-00"]})
+	other := start(t, servers{"bystander": daemonised(1)["stub-000"]})
 	bystanders := append(other.family(servers{"bystander": nil}), other.reaper())
 
 	h := start(t, fleet)
@@ -213,7 +213,7 @@ func TestProcessesAreShown(t *testing.T) {
 		roles := map[int]string{}
 		for _, row := range h.processes() {
 			of := row.Server + " " + strconv.FormatUint(row.Epoch, 10)
-			if (row.Role == "instance" || row.Role == "descendant") != (of == "stub-00 1") || strings.Contains(row.Command, "-") && row.Role != "reaper" {
+			if (row.Role == "instance" || row.Role == "descendant") != (of == "stub-000 1") || strings.Contains(row.Command, "-") && row.Role != "reaper" {
 				t.Errorf("%+v", row)
 			}
 			roles[row.PID] = row.Role

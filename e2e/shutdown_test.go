@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -31,7 +32,7 @@ func fleetSize(t *testing.T, usual int) int {
 // server in twenty does not listen to it. New calls are told 503 at once, those
 // under way are answered, and all is over within the promised time.
 func TestTermOfALoadedFleet(t *testing.T) {
-	count := fleetSize(t, 100)
+	count := fleetSize(t, 500)
 	fleet := servers{}
 	for i := range count {
 		var flags []string
@@ -131,6 +132,9 @@ func TestTermOfALoadedFleet(t *testing.T) {
 	noneLeft(t, mine, 2*time.Second)
 
 	again := h.again() // the log was closed: it opens, and knows of the end
+	if !strings.Contains(again.output.tail(64<<10), "unclean_shutdown:false") {
+		t.Error("the next start does not know of the end")
+	}
 	again.stop()
 }
 
@@ -163,7 +167,9 @@ func TestSecondTermEndsAtOnce(t *testing.T) {
 	}
 	begin := time.Now()
 	h.command.Process.Signal(syscall.SIGTERM)
-	h.awaitExit(10 * time.Second)
+	if code := h.awaitExit(10 * time.Second); code != 130 {
+		t.Errorf("exit code %d, want that of an interrupted program", code)
+	}
 	t.Logf("the second signal ended it within %s", time.Since(begin).Round(time.Millisecond))
 	noneLeft(t, mine, 2*time.Second)
 }

@@ -121,6 +121,9 @@ func TestCallFailures(t *testing.T) {
 			if (c.status == 503 || c.status == 429 || c.name == "cannot start") != (retry != "") {
 				t.Errorf("Retry-After is %q", retry)
 			}
+			if told := bytes.Contains(r.body, []byte(`"sent":true`)); told != (c.name == "crash") {
+				t.Errorf("sent is told: %v, in %s", told, r.body)
+			}
 			if c.name == "rpc error" {
 				golden(t, "call_rpc_error", r.body)
 			}

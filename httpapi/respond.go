@@ -153,7 +153,12 @@ func describeError(err error) (answer *apiError, retryAfter int, known bool) {
 		if errors.As(err, &cannot) && cannot.RetryAfter > 0 {
 			retryAfter = max(1, int(math.Ceil(cannot.RetryAfter.Seconds())))
 		}
-		return &apiError{status: row.status, name: cmp.Or(edgeNames[row.target], supervisor.ErrorName(row.target)), message: messageOf(err)}, retryAfter, true
+		answer = &apiError{status: row.status, name: cmp.Or(edgeNames[row.target], supervisor.ErrorName(row.target)), message: messageOf(err)}
+		var crash *backends.CrashError
+		if errors.As(err, &crash) { // whether to repeat the call hangs on it
+			answer.extra = []extraField{{"sent", crash.Sent}}
+		}
+		return answer, retryAfter, true
 	}
 	return errContained, 0, false
 }

@@ -100,7 +100,7 @@ func (a *API) healthReady(ctx *fasthttp.RequestCtx) error {
 	if info.ReadOnly != "" {
 		facts = append(facts, extraField{"reason", cleanText(info.ReadOnly, 500)})
 	}
-	return respondHealth(ctx, info.Ready, "the runtime is not ready yet", facts)
+	return respondHealth(ctx, info.Ready, "the runtime is not ready: it starts or is closing", facts)
 }
 
 func (a *API) healthStartup(ctx *fasthttp.RequestCtx) error {

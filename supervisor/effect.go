@@ -51,6 +51,7 @@ type (
 		Reason     string
 		RetryAfter time.Duration
 		GaveUp     bool
+		Class      FailureClass // of the start that failed, if one did
 	}
 	// Emit publishes an event; the shell adds server and time. The epoch is
 	// set here, because one step may end one epoch and begin the next.

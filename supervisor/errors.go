@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/aabb9013/hangar/backends"
 )
 
 // Conditions callers branch on with errors.Is.
@@ -33,17 +35,27 @@ var (
 )
 
 // StartFailedError answers calls and starts that waited for a start that
-// failed. It is ErrStartFailed.
+// failed. It is ErrStartFailed, and by its class backends.ErrPermanent or
+// backends.ErrResource.
 type StartFailedError struct {
 	Server, Reason string
+	Class          FailureClass // 0: it was not tried
 }
 
 func (e *StartFailedError) Error() string {
 	return fmt.Sprintf("server %q did not start: %s", e.Server, e.Reason)
 }
 
-// Is makes it ErrStartFailed.
-func (e *StartFailedError) Is(target error) bool { return target == ErrStartFailed }
+// Is makes it ErrStartFailed, and what its class says.
+func (e *StartFailedError) Is(target error) bool {
+	switch target {
+	case backends.ErrPermanent:
+		return e.Class == FailPermanent
+	case backends.ErrResource:
+		return e.Class == FailResource
+	}
+	return target == ErrStartFailed
+}
 
 // DependencyError says that a server cannot start because one it depends on is
 // not up. Its chain has the other's own error.
@@ -53,6 +65,11 @@ type DependencyError struct {
 }
 
 func (e *DependencyError) Error() string {
+	var failed *StartFailedError
+	var cannot *CannotStartError
+	if errors.As(e.Err, &failed) && failed.Server == e.Dependency || errors.As(e.Err, &cannot) && cannot.Server == e.Dependency {
+		return fmt.Sprintf("its dependency is not up: %v", e.Err) // which names it
+	}
 	return fmt.Sprintf("its dependency %q is not up: %v", e.Dependency, e.Err)
 }
 

@@ -39,7 +39,7 @@ const (
 	EventsDropped       EventKind = "EventsDropped"
 	MemoryPressured     EventKind = "MemoryPressure"
 	RuntimeStarted      EventKind = "RuntimeStarted"
-	RuntimeStopped      EventKind = "RuntimeStopped"
+	RuntimeStopped      EventKind = "RuntimeStopped" // the last of a run
 
 	GroupCreated               EventKind = "GroupCreated"
 	GroupUpdated               EventKind = "GroupUpdated"

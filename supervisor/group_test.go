@@ -220,6 +220,22 @@ func TestMemberIsRevivedOnceAPeriod(t *testing.T) {
 	takes(t, &g, GroupTimeElapsed{}, at.Add(DefaultBreakerReset), "wake m0")
 }
 
+// What recovers before the breaker's time is over needs no call to close it.
+func TestBreakerClosesForMembersThatCameBackWhileItWasOpen(t *testing.T) {
+	t.Parallel()
+	g := groupOf([]int{1, 1}, func(s *GroupSpec) { s.BreakerThreshold = 2 })
+	g, _ = g.Step(MemberChanged{"m0", ConditionFailed}, groupNow)
+	g, _ = g.Step(MemberChanged{"m1", ConditionFailed}, groupNow)
+	g, _ = g.Step(MemberChanged{"m0", ConditionReady}, groupNow)
+	if g.Breaker.State() != CircuitOpen || g.InRotation() != 1 {
+		t.Fatalf("%v with %d in rotation", g.Breaker, g.InRotation())
+	}
+	g, _ = g.Step(GroupTimeElapsed{}, groupNow.Add(DefaultBreakerReset))
+	if g.Breaker.State() != CircuitClosed {
+		t.Errorf("the breaker is %s though a member serves", g.Breaker.State())
+	}
+}
+
 // A member that runs and was taken out gets the one probe of a half-open breaker.
 func TestHalfOpenLetsOneCallThrough(t *testing.T) {
 	t.Parallel()

@@ -87,6 +87,6 @@ func TestRetryWithoutBudgetGivesUp(t *testing.T) {
 	p.MaxRestarts = 1
 	w.step(PolicyChanged{Policy: p}).fire(TimerRetry)
 	w.wantEffects(`GaveUp#2{period_s=60 reason=restart budget used up restarts=1}; ` +
-		`fail "restart budget used up" gave-up retry=59.9s`)
+		`fail "gave up: too many restarts" gave-up retry=59.9s`)
 	w.wantSituation("dead/gave_up failures=2 streak=2 restarts=1")
 }

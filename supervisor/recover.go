@@ -54,5 +54,9 @@ func (s *step) giveUp(reason string) {
 		"period_s": s.m.Policy.Period.Seconds(),
 		"reason":   reason,
 	})
-	s.do(FailWaiting{Reason: reason, RetryAfter: s.m.RetryIn(s.env.Now), GaveUp: true})
+	told := reasonGaveUp
+	if reason != reasonBudget {
+		told += ", the last time: " + reason
+	}
+	s.do(FailWaiting{Reason: told, RetryAfter: s.m.RetryIn(s.env.Now), GaveUp: true})
 }

@@ -74,6 +74,9 @@ func renderEffect(e Effect) string {
 		if e.RetryAfter != 0 {
 			out += fmt.Sprintf(" retry=%v", e.RetryAfter)
 		}
+		if e.Class != 0 {
+			out += " " + e.Class.String()
+		}
 		return out
 	case Emit:
 		return renderEvent(e.Event)

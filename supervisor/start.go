@@ -112,7 +112,7 @@ func (s *step) startFailed(class FailureClass, reason string) {
 		s.backOff(delay)
 		s.m.Lost = lost && class == FailResource
 	}
-	s.do(FailWaiting{Reason: reason, RetryAfter: s.m.RetryIn(s.env.Now)})
+	s.do(FailWaiting{Reason: reason, RetryAfter: s.m.RetryIn(s.env.Now), Class: class})
 }
 
 // maxResourceDelay bounds the wait for the next try of a start that failed for

@@ -3,7 +3,6 @@ package subprocess
 import (
 	"context"
 	"errors"
-	"fmt"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -24,7 +23,7 @@ func (s reaperSpawner) start(ctx context.Context, cmd command) (process, error) 
 	case errors.Is(err, reaper.ErrClosed):
 		return nil, errBackendClosed
 	case errors.Is(err, reaper.ErrLost):
-		return nil, fmt.Errorf("%w: %w", backends.ErrReaperLost, err)
+		return nil, reaperLost{err}
 	case err != nil:
 		return nil, err
 	}
@@ -35,6 +34,11 @@ func (s reaperSpawner) close()         { s.client.Close() }
 func (s reaperSpawner) reaperPID() int { return s.client.PID() }
 
 func (s reaperSpawner) instanceOf(pid int) int { return s.client.InstanceOf(pid) }
+
+// reaperLost is backends.ErrReaperLost with what is known of the next reaper.
+type reaperLost struct{ error }
+
+func (e reaperLost) Unwrap() []error { return []error{backends.ErrReaperLost, e.error} }
 
 // reaped is a child of the reaper.
 type reaped struct{ child *reaper.Child }

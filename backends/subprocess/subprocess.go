@@ -134,7 +134,10 @@ func (b *Backend) Start(ctx context.Context, spec backends.LaunchSpec) (backends
 	if err != nil {
 		pipes.closeParent()
 		group.Close()
-		return fail(fmt.Errorf("%s: %w", path, err))
+		if !strings.Contains(err.Error(), path) && !errors.Is(err, backends.ErrReaperLost) { // that of fork and exec has it
+			err = fmt.Errorf("%s: %w", path, err)
+		}
+		return fail(err)
 	}
 	in := &instance{
 		spec: spec, opts: b.opts, pipes: pipes, proc: proc, group: group,
@@ -178,9 +181,19 @@ func lookPath(spec backends.LaunchSpec) (string, error) {
 	}
 	path, err := exec.LookPath(program)
 	if err != nil {
-		return "", err
+		return "", unrepeated(err)
 	}
 	return filepath.Abs(path)
+}
+
+// unrepeated is the error of a look for a program with its path once.
+func unrepeated(err error) error {
+	var look *exec.Error
+	var path *os.PathError
+	if errors.As(err, &look) && errors.As(look.Err, &path) {
+		return &exec.Error{Name: look.Name, Err: path.Err}
+	}
+	return err
 }
 
 func lookPathIn(program, path string) (string, error) {

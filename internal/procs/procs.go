@@ -34,6 +34,10 @@ const tick = 10 * time.Millisecond
 // Dead tells whether the process has ended and only waits to be reaped.
 func (i Info) Dead() bool { return i.State == 'Z' || i.State == 'X' }
 
+// Stopped tells whether a signal stopped the process: it does nothing until
+// another one lets it go on. What a debugger holds is not meant.
+func (i Info) Stopped() bool { return i.State == 'T' }
+
 // Age is the time since the process started, when uptime is Uptime().
 func (i Info) Age(uptime time.Duration) time.Duration {
 	return max(uptime-time.Duration(i.Start)*tick, 0)

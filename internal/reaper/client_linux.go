@@ -18,6 +18,9 @@ const (
 	// DefaultHang is how long the reaper may take for one request before it is
 	// taken for hung, killed and replaced.
 	DefaultHang = 30 * time.Second
+	// lookAgain is how often a reaper that owes something is looked at: one that
+	// was stopped (SIGSTOP) is killed at the second look, long before Hang.
+	lookAgain = time.Second
 	// helloWithin is how long a new reaper may take to say that it is up.
 	helloWithin = 20 * time.Second
 	// sweepWithin bounds the search for what a killed reaper left.
@@ -29,6 +32,9 @@ const (
 	stableAfter  = 10 * time.Second
 	firstPause   = 100 * time.Millisecond
 	longestPause = 30 * time.Second
+	// worthWaiting is the longest pause that starts wait for; in a longer one
+	// they fail, and do not keep others from their turn.
+	worthWaiting = time.Second
 )
 
 // Options of a Client.
@@ -191,12 +197,17 @@ func (c *Client) keep(conn *conn) {
 	}
 }
 
+// errDiesYoung is why the next reaper waits if nothing is known of the last.
+var errDiesYoung = errors.New("the ones before lived only for moments")
+
 // replace starts the next reaper, after the pause; nil when Close was called.
 func (c *Client) replace(pause *time.Duration) *conn {
-	var cause error = ErrLost
+	cause := errDiesYoung
 	for {
 		if *pause > 0 {
-			c.set(nil, fmt.Errorf("%w, the next one is started within %s: %w", ErrLost, *pause, cause))
+			if *pause > worthWaiting {
+				c.set(nil, fmt.Errorf("%w, the next one is started within %s: %w", ErrLost, *pause, cause))
+			}
 			select {
 			case <-time.After(*pause):
 			case <-c.quit:

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"slices"
@@ -15,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/aabb9013/hangar/internal/procs"
 )
 
 // maxQueued bounds the signals that wait to be written: three of every server
@@ -27,6 +28,12 @@ var (
 	ErrClosed = errors.New("the reaper is closed")
 )
 
+// Why a reaper is killed.
+var (
+	errStopped = errors.New("it was stopped by a signal and was killed")
+	errHung    = errors.New("it hung and was killed")
+)
+
 // conn is one reaper process and the life-line to it. Three goroutines serve
 // it until it ends: the keeper's, which reads, one that writes signals, so that
 // who sends one never waits for the reaper, and one that waits for its exit.
@@ -35,9 +42,11 @@ type conn struct {
 	process *os.Process
 	line    *net.UnixConn
 	wake    chan struct{}
-	quit    chan struct{} // closed when reading ended
-	written chan struct{} // closed when the writer ended
-	reaped  chan struct{} // closed when the process was waited for
+	quit    chan struct{}         // closed when reading ended
+	written chan struct{}         // closed when the writer ended
+	reaped  chan struct{}         // closed when the process was waited for
+	well    bool                  // it ended by itself, with nothing left; valid once reaped is closed
+	fault   atomic.Pointer[error] // why we killed it; nil if we did not
 
 	answered atomic.Uint64 // requests
 
@@ -99,7 +108,8 @@ func open(opts Options) (*conn, error) {
 		waiting: make(map[uint64]chan outcome), children: make(map[uint64]*Child),
 	}
 	go func() {
-		process.Wait()
+		state, err := process.Wait()
+		c.well = err == nil && state.Success()
 		close(c.reaped)
 	}()
 	var up notice
@@ -197,7 +207,7 @@ func (c *conn) signal(id uint64, sig syscall.Signal) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.queue) >= maxQueued {
-		c.process.Kill()
+		c.kill(errHung)
 		return
 	}
 	c.queue = append(c.queue, message)
@@ -214,12 +224,38 @@ func (c *conn) expect() bool {
 	}
 	c.asked++
 	number := c.asked
-	time.AfterFunc(c.opts.Hang, func() {
-		if c.answered.Load() < number {
-			c.process.Kill() // nothing if it is gone
-		}
-	})
+	c.await(c.opts.Hang, false, func() bool { return c.answered.Load() >= number })
 	return true
+}
+
+// await kills the reaper unless it has done something in time. How long a start
+// takes is for the host to say, its load and its disks, so that time is long. A
+// reaper that is stopped, at two looks in a row, would not do it however long it
+// had.
+func (c *conn) await(left time.Duration, stopped bool, done func() bool) {
+	pause := min(lookAgain, left)
+	time.AfterFunc(pause, func() {
+		if done() {
+			return
+		}
+		info, err := procs.Read(c.process.Pid)
+		again := err == nil && info.Stopped()
+		switch {
+		case stopped && again:
+			c.kill(errStopped)
+			return
+		case left <= pause:
+			c.kill(errHung)
+			return
+		}
+		c.await(left-pause, again, done)
+	})
+}
+
+// kill ends a reaper that is of no use any more; the first reason stays.
+func (c *conn) kill(why error) {
+	c.fault.CompareAndSwap(nil, &why)
+	c.process.Kill() // nothing if it is gone
 }
 
 // send writes one request; it waits while the reaper does not read. False if
@@ -275,7 +311,14 @@ func (c *conn) leave() {
 	c.leaving = true
 	c.mu.Unlock()
 	wake(c.wake)
-	time.AfterFunc(closeWithin, func() { c.process.Kill() })
+	c.await(closeWithin, false, func() bool {
+		select {
+		case <-c.reaped:
+			return true
+		default:
+			return false
+		}
+	})
 }
 
 // serve reads what the reaper tells until the line ends, and returns when the
@@ -291,15 +334,18 @@ func (c *conn) serve() error {
 	}
 	c.mu.Lock()
 	c.lost = true
-	left := c.leaving && errors.Is(err, io.EOF)
+	leaving := c.leaving
 	c.mu.Unlock()
 	c.process.Kill()
 	close(c.quit)
 	c.line.Close()
 	<-c.written
 	<-c.reaped
-	if left {
+	if leaving && c.well { // one that was killed in its end may not have come to it
 		return nil
+	}
+	if why := c.fault.Load(); why != nil {
+		return *why
 	}
 	return err
 }

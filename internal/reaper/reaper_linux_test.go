@@ -129,19 +129,26 @@ func TestOrphanedZombiesAreReaped(t *testing.T) {
 
 func TestReaperIsReplaced(t *testing.T) {
 	need(t, "setsid", "env", "sleep")
-	for what, signal := range map[string]syscall.Signal{"killed": syscall.SIGKILL, "hung": syscall.SIGSTOP} {
+	for what, tt := range map[string]struct {
+		signal syscall.Signal
+		hang   time.Duration
+	}{
+		"killed":                      {syscall.SIGKILL, time.Hour},
+		"stopped":                     {syscall.SIGSTOP, time.Hour},
+		"stopped, and taken for hung": {syscall.SIGSTOP, 200 * time.Millisecond},
+	} {
 		t.Run(what, func(t *testing.T) {
-			c := openClient(t, Options{Hang: 200 * time.Millisecond})
+			c := openClient(t, Options{Hang: tt.hang})
 			r := startShell(t, c, daemons["own session, no environment"])
 			left, reaper := r.readPID(), c.PID()
 			direct, err := procs.Read(r.PID())
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := syscall.Kill(reaper, signal); err != nil {
+			if err := syscall.Kill(reaper, tt.signal); err != nil {
 				t.Fatal(err)
 			}
-			r.Signal(syscall.SIGCONT) // asks for an answer, which a hung one owes
+			r.Signal(syscall.SIGCONT) // asks for an answer, which a stopped one owes
 			if exit := r.await(); !exit.Lost {
 				t.Errorf("exit %+v, want a lost one", exit)
 			}
@@ -157,6 +164,29 @@ func TestReaperIsReplaced(t *testing.T) {
 				t.Errorf("exit %+v", exit)
 			}
 		})
+	}
+}
+
+// Close does not wait for a reaper that cannot end, and ends what that one would
+// have.
+func TestCloseOfAStoppedReaper(t *testing.T) {
+	need(t, "setsid", "env", "sleep")
+	c := openClient(t, Options{})
+	r := startShell(t, c, daemons["own session, no environment"])
+	left := r.readPID()
+	if err := syscall.Kill(c.PID(), syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	c.Close()
+	if took := time.Since(began); took >= closeWithin {
+		t.Errorf("it took %s, as if the reaper were only slow", took)
+	}
+	if exit := r.await(); !exit.Lost {
+		t.Errorf("exit %+v, want a lost one", exit)
+	}
+	if alive(left) {
+		t.Error("a daemon of its instance is left")
 	}
 }
 
@@ -181,5 +211,20 @@ func TestSignalsForTheRuntimeLeaveTheReaperAlone(t *testing.T) {
 	r.in.Write([]byte("\n"))
 	if exit := r.await(); exit.Status.Signal() != syscall.SIGHUP {
 		t.Errorf("exit %+v, want one by SIGHUP", exit)
+	}
+}
+
+// A start meets no reaper that is about to come back.
+func TestStartsWaitForAReaperThatDiedYoung(t *testing.T) {
+	c := openClient(t, Options{})
+	for range 3 {
+		r := startShell(t, c, "echo up; read x")
+		r.line()
+		if err := syscall.Kill(c.PID(), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		if exit := r.await(); !exit.Lost {
+			t.Errorf("exit %+v, want a lost one", exit)
+		}
 	}
 }

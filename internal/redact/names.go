@@ -41,7 +41,7 @@ func eachArgument(command []string, yield func(arg, shown, secret string)) {
 		flag := strings.HasPrefix(arg, "-")
 		shown, secret := arg, ""
 		switch {
-		case hideNext && !flag:
+		case hideNext && (!flag || looksSecret(arg)): // a token may begin with a dash
 			shown, secret = Mark, arg
 		case assigned && Sensitive(name) && value != "":
 			shown, secret = name+"="+Mark, value

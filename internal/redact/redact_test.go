@@ -60,12 +60,12 @@ func TestSecretsOfAServerAreHiddenWhereverTheyStand(t *testing.T) {
 		[]string{"x", "--api-key", "argument one", "TOKEN=argument/two", "--url=https://u:argument3@h/x", "plain", "sk-argument0000000004"},
 		map[string]string{
 			"APP_SECRET": "env \"one\"\nsecond line\n", "PLAIN": "env2A9f0000000000000000", "DSN": "mysql://root:env3pass@db/x",
-			"MODE": "production", "SHORT_KEY": "on",
+			"MODE": "production", "SHORT_KEY": "on", "ENDPOINT": "https://h/x?mode=production&api_key=query%2Fone&sig=query2A9f000000000000#top",
 		})
 	for _, secret := range []string{
 		"argument one", "argument/two", "argument3", "sk-argument0000000004",
 		`env "one"`, "second line", "env2A9f0000000000000000", "env3pass", `env \"one\"\nsecond line`,
-		"argument+one", "argument%2Ftwo",
+		"argument+one", "argument%2Ftwo", "query/one", "query%2Fone", "query2A9f000000000000",
 	} {
 		if got := r.Text("before " + secret + " after"); strings.Contains(got, secret) || !strings.HasPrefix(got, "before ") {
 			t.Errorf("%q became %q", secret, got)
@@ -131,6 +131,7 @@ func TestNoSecretIsLeftInACommand(t *testing.T) {
 		"npx --header=X-Api-Key: ***":        {"npx", "--header=X-Api-Key: hunter2"},
 		"npx ***":                            {"npx", "ghp_hunter2hunter2hunter2"},
 		"npx --api-key *** --token=*** A=1":  {"npx", "--api-key", "hunter2", "--token=hunter2", "A=1"},
+		"npx --token *** --verbose":          {"npx", "--token", "-Hhunter2hunter2hunter2", "--verbose"},
 		"npx -y @scope/server-x /srv/a:/b x": {"npx", "-y", "@scope/server-x", "/srv/a:/b", "x"},
 	} {
 		got := strings.Join(Command(command), " ")

@@ -32,14 +32,14 @@ func (r *Redactor) Add(command []string, env map[string]string) *Redactor {
 		if Sensitive(name) || looksSecret(value) {
 			values = appendForms(values, value)
 		}
-		values = appendForms(values, userinfo(value))
+		values = appendAddress(values, value)
 	}
 	eachArgument(command, func(arg, _, secret string) {
 		if looksSecret(arg) {
 			secret = arg
 		}
 		values = appendForms(values, secret)
-		values = appendForms(values, userinfo(arg))
+		values = appendAddress(values, arg)
 	})
 	slices.SortFunc(values, func(a, b string) int {
 		return cmp.Or(cmp.Compare(len(b), len(a)), strings.Compare(a, b))
@@ -68,6 +68,29 @@ func appendForms(values []string, secret string) []string {
 			values = append(values, string(quoted[1:len(quoted)-1]))
 		}
 		values = append(values, url.QueryEscape(v), url.PathEscape(v))
+	}
+	return values
+}
+
+// appendAddress adds the secrets of a URL: who may use it, and what in its query
+// has a sensitive name or looks like a secret.
+func appendAddress(values []string, raw string) []string {
+	values = appendForms(values, userinfo(raw))
+	_, rest, ok := strings.Cut(raw, "://")
+	if !ok {
+		return values
+	}
+	_, query, _ := strings.Cut(rest, "?")
+	query, _, _ = strings.Cut(query, "#")
+	for pair := range strings.SplitSeq(query, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		plain, err := url.QueryUnescape(value)
+		if err != nil {
+			plain = value
+		}
+		if Sensitive(name) || looksSecret(plain) {
+			values = appendForms(appendForms(values, plain), value)
+		}
 	}
 	return values
 }
