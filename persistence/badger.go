@@ -41,17 +41,16 @@ type Badger struct {
 	ledger  *ledger
 	builder *blockBuilder
 	wal     walReserve
-	// firstChecksum anchors the chain: the block before the oldest one.
-	firstChecksum uint32
-	mark          journalMark // in the log
-	broken        error       // an earlier write failed half way
+	start   logStart
+	mark    journalMark // in the log
+	broken  error       // an earlier write failed half way
 
 	calls *CallBuffer
 
 	position      atomic.Uint64
 	firstPosition atomic.Uint64 // where the oldest retained block begins
-	firstOffset   atomic.Uint64 // and its log offset
-	endOffset     atomic.Uint64
+	writtenBytes  [classCount]atomic.Uint64
+	droppedBytes  [classCount]atomic.Uint64 // of those written
 	commits       atomic.Uint64
 	dropped       atomic.Uint64
 	damaged       atomic.Uint64
@@ -214,28 +213,28 @@ func badgerOptions(opts Options, size sizing) badger.Options {
 		WithValueLogFileSize(16 << 20)
 }
 
-// storedVersion finds the last version of a stream: its newest index entry,
-// or what retention left behind when it dropped that.
+// storedVersion finds the last version of a stream: that of its newest index
+// entry, or what retention left behind when it dropped a newer one.
 func (s *Badger) storedVersion(stream string) (uint64, error) {
 	var last uint64
 	err := s.db.View(func(txn *badger.Txn) error {
+		v, found, err := getCopy(txn, versionKey(stream))
+		if err == nil && found && len(v) == 8 {
+			last = binary.BigEndian.Uint64(v)
+		}
 		it := txn.NewIterator(badger.IteratorOptions{Reverse: true, Prefix: indexPrefix(stream)})
 		defer it.Close()
 		it.Seek(indexKey(stream, math.MaxUint64))
-		if it.Valid() {
+		if it.Valid() && err == nil {
 			first := indexVersion(it.Item().Key())
 			return it.Item().Value(func(v []byte) error {
 				e, ok := decodeIndexEntry(v)
 				if !ok {
 					return corrupt(0, fmt.Sprintf("an index entry of stream %q is malformed", stream))
 				}
-				last = first + e.count - 1
+				last = max(last, first+e.count-1)
 				return nil
 			})
-		}
-		v, found, err := getCopy(txn, versionKey(stream))
-		if err == nil && found && len(v) == 8 {
-			last = binary.BigEndian.Uint64(v)
 		}
 		return err
 	})
@@ -257,20 +256,25 @@ func getCopy(txn *badger.Txn, key []byte) (value []byte, found bool, err error) 
 // LastPosition is the position of the newest event.
 func (s *Badger) LastPosition() uint64 { return s.position.Load() }
 
+func (s *Badger) share(c class) LogShare {
+	return LogShare{Bytes: s.keptBytes(c), MaxBytes: s.sizing.maxLog[c]}
+}
+
 // Stats returns the state as of now, with a fresh look at the volume.
 func (s *Badger) Stats() Stats {
 	s.state.RLock()
 	defer s.state.RUnlock()
 	st := Stats{
 		LastPosition:  s.position.Load(),
-		LogBytes:      s.endOffset.Load() - s.firstOffset.Load(),
-		MaxLogBytes:   s.sizing.maxLog,
+		Calls:         s.share(classCalls),
+		Events:        s.share(classEvents),
 		MaxDiskBytes:  s.sizing.diskBound(),
 		MinFreeBytes:  s.sizing.floor,
 		Commits:       s.commits.Load(),
 		DroppedBlocks: s.dropped.Load(),
 		Damaged:       s.damaged.Load(),
 	}
+	st.LogBytes, st.MaxLogBytes = st.Calls.Bytes+st.Events.Bytes, st.Calls.MaxBytes+st.Events.MaxBytes
 	if st.LastPosition > 0 {
 		st.FirstPosition = s.firstPosition.Load()
 	}

@@ -105,6 +105,44 @@ func BenchmarkAppendCalls(b *testing.B) {
 	}
 }
 
+// BenchmarkAppendAtTheBound is an append that retention follows; every tenth is of
+// another event.
+func BenchmarkAppendAtTheBound(b *testing.B) {
+	for _, c := range []struct{ records, servers int }{{1, 1}, {100, 100}, {3000, 1}, {3000, 300}} {
+		b.Run(fmt.Sprintf("records=%d/servers=%d", c.records, c.servers), func(b *testing.B) {
+			s, err := Open(Options{Dir: b.TempDir(), MinFreeBytes: 1, MaxLogBytes: 8 << 20})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() { _ = s.Close() })
+			buf := NewCallBuffer(64 << 20)
+			kinds := benchRecords(c.servers)
+			for i := range c.records {
+				buf.Record(&kinds[i%c.servers])
+			}
+			packed, _ := buf.Drain(nil)
+			for s.Stats().DroppedBlocks == 0 {
+				if err := s.AppendCalls(packed, 0); err != nil {
+					b.Fatal(err)
+				}
+			}
+			cpu, n := cpuTime(), 0
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := s.AppendCalls(packed, 0); err != nil {
+					b.Fatal(err)
+				}
+				if n++; n%10 == 0 {
+					if err := s.Commit(Batch{Events: []Event{{Stream: "s", Kind: "K"}}}); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+			b.ReportMetric(float64(cpuTime()-cpu)/float64(n), "cpu-ns/append")
+		})
+	}
+}
+
 func cpuTime() int64 {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)

@@ -7,12 +7,13 @@ import (
 
 // A block, the value of g/<first position>:
 //
-//	 0  1 byte   format, 1
+//	 0  1 byte   form: 1 records of both classes (before format 3), 2 calls, 3 events
 //	 1  8 bytes  run id, big endian as all fixed numbers here
 //	 9  4 bytes  number of records; the last position is first + records - 1
 //	13  4 bytes  CRC-32C of the 8 key bytes (first position), bytes 0-12 and bytes 17 to the end
 //	17  4 bytes  CRC-32C of the block before it, 0 in the first of a log
-//	21  8 bytes  log offset: bytes of all blocks and index entries written before it
+//	21  8 bytes  log offset: bytes of all blocks of its class, with their index entries,
+//	             written before it; in form 1 of all blocks
 //	29  directory: uvarint number of streams, and for each
 //	             uvarint + bytes  stream
 //	             uvarint          version of its first record here
@@ -23,6 +24,16 @@ import (
 // follow from its place. The chain of checksums and the unbroken positions show
 // a block that is missing or stands in the wrong place.
 //
+// A gap stands for the blocks that retention dropped between two that stay, so
+// that the chain goes on. There are no two in a row and none before the oldest
+// block. Under the key of the first block dropped:
+//
+//	 0  1 byte   form, 4
+//	 1  8 bytes  number of positions
+//	 9  4 bytes  checksum of the last block dropped
+//	13  4 bytes  CRC-32C as above
+//	17  4 bytes  checksum of the block before the gap
+//
 // An index entry, the value of i/<stream>\0<version>:
 //
 //	1 byte   format, 1
@@ -30,12 +41,42 @@ import (
 //	uvarint  number of the stream's records in it
 //	uvarint  how many of these are calls
 const (
-	blockFormat     = 1
 	blockHeaderSize = 29
+	gapSize         = 21
 	indexFormat     = 1
 	// indexOverhead is what an index entry takes beside the stream's name, about.
 	indexOverhead = 24
+	// gapOverhead is what the gap behind a block takes, about. Every block pays
+	// for one, whether or not there will be.
+	gapOverhead = 64
 )
+
+// Forms of a block.
+const (
+	formMixed byte = 1 + iota
+	formCalls
+	formEvents
+	formGap
+)
+
+// class is what retention tells apart: each has its own bound. A block holds
+// records of one.
+type class uint8
+
+const (
+	classCalls  class = iota // what a CallBuffer delivered
+	classEvents              // everything else
+	classCount
+)
+
+func (c class) form() byte { return formCalls + byte(c) }
+
+func (c class) String() string {
+	if c == classCalls {
+		return "calls"
+	}
+	return "events"
+}
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -47,139 +88,9 @@ type dirEntry struct {
 	calls  uint64 // known to the builder only
 }
 
-// blockBuilder collects records until they are sealed as one block.
-type blockBuilder struct {
-	numbers map[string]int // stream → place in dir
-	dir     []dirEntry
-	dirSize int
-	records []byte
-	count   uint32
-	scratch []byte
-}
-
-func newBlockBuilder() *blockBuilder {
-	return &blockBuilder{numbers: make(map[string]int)}
-}
-
-func (b *blockBuilder) reset() {
-	clear(b.numbers)
-	clear(b.dir) // drop the names
-	b.dir = b.dir[:0]
-	b.dirSize, b.count = 0, 0
-	b.records = b.records[:0]
-}
-
-// size is at least the length of the block that seal would make.
-func (b *blockBuilder) size() int { return blockHeaderSize + 10 + b.dirSize + len(b.records) }
-
-// number finds or adds a stream. The name is copied only when it is new.
-func (b *blockBuilder) number(stream []byte) int {
-	if n, ok := b.numbers[string(stream)]; ok {
-		return n
-	}
-	n := len(b.dir)
-	name := string(stream)
-	b.numbers[name] = n
-	b.dir = append(b.dir, dirEntry{stream: name})
-	b.dirSize += len(name) + 2 + 10 + 5
-	return n
-}
-
-// addPacked adds one frame of a CallBuffer, without its length.
-func (b *blockBuilder) addPacked(frame []byte) bool {
-	r := reader{rest: frame}
-	kind := r.byte()
-	server := r.bytes()
-	if r.failed || kind != recordCall || len(r.rest) == 0 {
-		return false
-	}
-	n := b.number(server)
-	size := 1 + uvarintLen(uint64(n)) + len(r.rest)
-	b.records = binary.AppendUvarint(b.records, uint64(size))
-	b.records = append(b.records, kind)
-	b.records = binary.AppendUvarint(b.records, uint64(n))
-	b.records = append(b.records, r.rest...)
-	b.dir[n].count++
-	b.dir[n].calls++
-	b.count++
-	return true
-}
-
-func (b *blockBuilder) addEvent(e *Event) {
-	n := b.number([]byte(e.Stream))
-	b.scratch = appendEventBody(b.scratch[:0], n, e)
-	b.records = binary.AppendUvarint(b.records, uint64(len(b.scratch)))
-	b.records = append(b.records, b.scratch...)
-	b.dir[n].count++
-	if e.Kind == KindCallCompleted || e.Kind == KindCallFailed {
-		b.dir[n].calls++
-	}
-	b.count++
-}
-
-func uvarintLen(v uint64) int {
-	n := 1
-	for ; v >= 0x80; v >>= 7 {
-		n++
-	}
-	return n
-}
-
-// sealedBlock is what one block adds to the store.
-type sealedBlock struct {
-	first uint64
-	value []byte
-	index []indexPut
-}
-
-type indexPut struct {
-	stream string
-	first  uint64 // version
-	value  []byte
-}
-
-// seal numbers the records, makes the block and its index entries, and empties
-// the builder. The ledger moves on, to be committed or rolled back by the caller.
-func (b *blockBuilder) seal(l *ledger, runID uint64) (sealedBlock, error) {
-	out := sealedBlock{first: l.tail().position + 1, index: make([]indexPut, 0, len(b.dir))}
-	v := make([]byte, blockHeaderSize, b.size())
-	v = binary.AppendUvarint(v, uint64(len(b.dir)))
-	for _, d := range b.dir {
-		last, err := l.version(d.stream)
-		if err != nil {
-			return sealedBlock{}, err
-		}
-		v = appendString(v, d.stream)
-		v = binary.AppendUvarint(v, last+1)
-		v = binary.AppendUvarint(v, d.count)
-		l.setVersion(d.stream, last+d.count)
-		out.index = append(out.index, indexPut{
-			stream: d.stream, first: last + 1,
-			value: appendIndexEntry(nil, indexEntry{block: out.first, count: d.count, calls: d.calls}),
-		})
-	}
-	v = append(v, b.records...)
-	t := l.tail()
-	v[0] = blockFormat
-	binary.BigEndian.PutUint64(v[1:], runID)
-	binary.BigEndian.PutUint32(v[9:], b.count)
-	binary.BigEndian.PutUint32(v[17:], t.checksum)
-	binary.BigEndian.PutUint64(v[21:], t.offset)
-	sum := blockChecksum(out.first, v)
-	binary.BigEndian.PutUint32(v[13:], sum)
-	out.value = v
-	l.advance(tail{
-		position: t.position + uint64(b.count),
-		checksum: sum,
-		offset:   t.offset + storedBytes(v, b.dir),
-	})
-	b.reset()
-	return out, nil
-}
-
 // storedBytes is what a block with its index entries counts in the size of the log.
-func storedBytes(value []byte, dir []dirEntry) uint64 {
-	n := len(value) + len(prefixBlock) + 8
+func storedBytes(size int, dir []dirEntry) uint64 {
+	n := size + len(prefixBlock) + 8 + gapOverhead
 	for _, d := range dir {
 		n += len(d.stream) + indexOverhead
 	}
@@ -194,62 +105,123 @@ func blockChecksum(first uint64, v []byte) uint32 {
 	return crc32.Update(sum, castagnoli, v[17:])
 }
 
-// block is a stored block, opened. It refers to the bytes it was opened from.
+// block is a stored block or gap, opened. It refers to the bytes it was opened from.
 type block struct {
 	first    uint64
-	count    uint32
+	count    uint64 // positions
+	form     byte
+	class    class // of a block
 	runID    uint64
-	checksum uint32
+	checksum uint32 // what the next block names: its own, of a gap that of the last block dropped
 	previous uint32
 	offset   uint64
+	size     int // of the value
 	dir      []dirEntry
-	records  []byte
+	records  []byte // in openHeader with the directory before them
 }
 
-func (b *block) last() uint64 { return b.first + uint64(b.count) - 1 }
+func (b *block) last() uint64 { return b.first + b.count - 1 }
+func (b *block) isGap() bool  { return b.form == formGap }
 
 func corrupt(position uint64, reason string) error {
 	return &CorruptError{Position: position, Reason: reason}
 }
 
-// openBlock verifies the checksum and reads header and directory.
-func openBlock(first uint64, v []byte) (*block, error) {
-	if len(v) < blockHeaderSize {
+// openHeader verifies the checksum and reads what stands before the directory.
+func openHeader(first uint64, v []byte) (*block, error) {
+	if len(v) < gapSize {
 		return nil, corrupt(first, "it is shorter than its header")
 	}
 	if binary.BigEndian.Uint32(v[13:]) != blockChecksum(first, v) {
 		return nil, corrupt(first, "its checksum does not match")
 	}
-	b := &block{
-		first:    first,
-		runID:    binary.BigEndian.Uint64(v[1:]),
-		count:    binary.BigEndian.Uint32(v[9:]),
-		checksum: binary.BigEndian.Uint32(v[13:]),
-		previous: binary.BigEndian.Uint32(v[17:]),
-		offset:   binary.BigEndian.Uint64(v[21:]),
+	b := &block{first: first, form: v[0], previous: binary.BigEndian.Uint32(v[17:]), size: len(v)}
+	switch {
+	case b.form == formGap:
+		b.count, b.checksum = binary.BigEndian.Uint64(v[1:]), binary.BigEndian.Uint32(v[9:])
+	case b.form < formMixed || b.form > formGap:
+		return nil, corrupt(first, "its form is unknown")
+	case len(v) < blockHeaderSize:
+		return nil, corrupt(first, "it is shorter than its header")
+	default:
+		b.runID = binary.BigEndian.Uint64(v[1:])
+		b.count = uint64(binary.BigEndian.Uint32(v[9:]))
+		b.checksum = binary.BigEndian.Uint32(v[13:])
+		b.offset = binary.BigEndian.Uint64(v[21:])
+		b.records = v[blockHeaderSize:]
+		b.class = classOf(b.form, b.records)
 	}
-	if v[0] != blockFormat {
-		return nil, corrupt(first, "its format is unknown")
+	if b.count == 0 || b.last() < first {
+		return nil, corrupt(first, "its number of positions is impossible")
 	}
-	r := reader{rest: v[blockHeaderSize:]}
+	return b, nil
+}
+
+// classOf is the class of a block: before format 3 that of its first record,
+// since only the note of lost calls ever stood behind records of the other class.
+func classOf(form byte, rest []byte) class {
+	if form != formMixed {
+		return class(form - formCalls)
+	}
+	r := reader{rest: rest}
+	for n := r.uvarint(); n > 0 && !r.failed; n-- {
+		r.bytes()
+		r.uvarint()
+		r.uvarint()
+	}
+	if record := (reader{rest: r.bytes()}); record.byte() == recordCall {
+		return classCalls
+	}
+	return classEvents
+}
+
+// openBlock is openHeader with the directory.
+func openBlock(first uint64, v []byte) (*block, error) {
+	b, err := openHeader(first, v)
+	if err == nil {
+		err = b.openDirectory()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// openDirectory reads the directory that openHeader left; a gap has none.
+func (b *block) openDirectory() error {
+	if b.isGap() {
+		return nil
+	}
+	r := reader{rest: b.records}
 	streams := r.uvarint()
-	if streams > uint64(b.count) || streams > uint64(len(r.rest))/3 {
-		return nil, corrupt(first, "its directory is malformed")
+	if streams > b.count || streams > uint64(len(r.rest))/3 {
+		return corrupt(b.first, "its directory is malformed")
 	}
 	b.dir = make([]dirEntry, streams)
 	var total uint64
 	for i := range b.dir {
 		b.dir[i] = dirEntry{stream: string(r.bytes()), first: r.uvarint(), count: r.uvarint()}
-		if b.dir[i].count > uint64(b.count) || b.dir[i].first == 0 {
+		if b.dir[i].count > b.count || b.dir[i].first == 0 {
 			r.failed = true
 		}
 		total += b.dir[i].count
 	}
-	if r.failed || total != uint64(b.count) || b.count == 0 || uint64(b.count) > uint64(len(r.rest))/3 {
-		return nil, corrupt(first, "its directory is malformed")
+	if r.failed || total != b.count || b.count > uint64(len(r.rest))/3 {
+		return corrupt(b.first, "its directory is malformed")
 	}
 	b.records = r.rest
-	return b, nil
+	return nil
+}
+
+// gapValue is the stored form of a gap.
+func (b *block) gapValue() []byte {
+	v := make([]byte, gapSize)
+	v[0] = formGap
+	binary.BigEndian.PutUint64(v[1:], b.count)
+	binary.BigEndian.PutUint32(v[9:], b.checksum)
+	binary.BigEndian.PutUint32(v[17:], b.previous)
+	binary.BigEndian.PutUint32(v[13:], blockChecksum(b.first, v))
+	return v
 }
 
 // begins says whether the block's first record of a stream has that version.
@@ -271,8 +243,11 @@ type selection struct {
 	limit     int // of events in the whole answer
 }
 
-// scan appends the wanted events to out.
+// scan appends the wanted events to out; a gap has none.
 func (b *block) scan(out []Event, want selection) ([]Event, error) {
+	if b.isGap() {
+		return out, nil
+	}
 	next := make([]uint64, len(b.dir))
 	wanted := -1
 	for i, d := range b.dir {

@@ -35,7 +35,7 @@ func TestPackedCallIsAsDocumented(t *testing.T) {
 // goldenBlock has a call, an event and a record of a type from the future.
 func goldenBlock(t *testing.T) (sealedBlock, *ledger) {
 	t.Helper()
-	l := newLedger(tail{position: 6, checksum: 0xaabbccdd, offset: 1000}, func(stream string) (uint64, error) {
+	l := newLedger(tail{position: 6, checksum: 0xaabbccdd, offset: [classCount]uint64{999, 1000}}, func(stream string) (uint64, error) {
 		return map[string]uint64{"srv": 4}[stream], nil
 	})
 	b := newBlockBuilder()
@@ -56,7 +56,7 @@ func goldenBlock(t *testing.T) (sealedBlock, *ledger) {
 
 func TestBlockIsAsDocumented(t *testing.T) {
 	s, l := goldenBlock(t)
-	want := "01" + "000000000000f00d" + "00000003" + "CHECKSUM" + "aabbccdd" + "00000000000003e8" +
+	want := "03" + "000000000000f00d" + "00000003" + "CHECKSUM" + "aabbccdd" + "00000000000003e8" +
 		"02" + "03" + hex.EncodeToString([]byte("srv")) + "05" + "02" + "00" + "01" + "01" +
 		"24" + "01" + "00" + "03" + "0102030405060708" + "ac02" + "e807" + "05" + "c801" + "04" + hex.EncodeToString([]byte("echo")) +
 		"07" + hex.EncodeToString([]byte("Timeout")) + "04" + hex.EncodeToString([]byte("late")) +
@@ -67,7 +67,7 @@ func TestBlockIsAsDocumented(t *testing.T) {
 	if got = strings.Replace(got, sum, "CHECKSUM", 1); got != want {
 		t.Errorf("block:\n got %s\nwant %s", got, want)
 	}
-	if want := "c2e44f05"; sum != want {
+	if want := "d53d892b"; sum != want {
 		t.Errorf("checksum: got %s, want %s", sum, want)
 	}
 	if got, want := hex.EncodeToString(s.index[0].value), "01"+"0000000000000007"+"02"+"01"; got != want {
@@ -75,6 +75,28 @@ func TestBlockIsAsDocumented(t *testing.T) {
 	}
 	if end := l.tail(); end.position != 9 || hex.EncodeToString([]byte{byte(end.checksum >> 24)}) != sum[:2] {
 		t.Errorf("tail after the block: %+v", end)
+	}
+}
+
+func TestGapIsAsDocumented(t *testing.T) {
+	gap := &block{form: formGap, first: 7, count: 300, checksum: 0xaabbccdd, previous: 0x01020304}
+	v := gap.gapValue()
+	if got, want := hex.EncodeToString(v), "04"+"000000000000012c"+"aabbccdd"+"CHECKSUM"+"01020304"; strings.Replace(got, got[26:34], "CHECKSUM", 1) != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	gap.size = len(v)
+	got, err := openBlock(7, v)
+	if err != nil || got.last() != 306 || cmp.Diff(gap, got, cmp.AllowUnexported(block{}, dirEntry{})) != "" {
+		t.Errorf("got %+v, %v; want %+v", got, err, gap)
+	}
+	for i := range v {
+		for bit := range 8 {
+			v[i] ^= 1 << bit
+			if _, err := openBlock(7, v); !errors.Is(err, ErrCorrupt) {
+				t.Errorf("byte %d bit %d: got %v, want ErrCorrupt", i, bit, err)
+			}
+			v[i] ^= 1 << bit
+		}
 	}
 }
 
@@ -165,9 +187,10 @@ func FuzzBlock(f *testing.F) {
 	b.addEvent(&Event{Kind: "K", Data: json.RawMessage(`{}`)})
 	s, _ := b.seal(l, 1)
 	f.Add(s.value, true)
+	f.Add((&block{first: 1, count: 9}).gapValue(), true)
 	f.Add([]byte{}, false)
 	f.Fuzz(func(t *testing.T, v []byte, fix bool) {
-		if fix && len(v) >= blockHeaderSize { // let the fuzzer past the checksum
+		if fix && len(v) >= gapSize { // let the fuzzer past the checksum
 			sum := blockChecksum(1, v)
 			v[13], v[14], v[15], v[16] = byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum)
 		}

@@ -126,7 +126,7 @@ func TestRetentionPassesOverDamage(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	storetest.CheckNumbers(t, s, s.Stats().FirstPosition)
+	storetest.CheckRetained(t, s)
 	if st := s.Stats(); st.FirstPosition != st.LastPosition {
 		t.Errorf("not dropped: %+v", st)
 	}

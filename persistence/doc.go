@@ -4,9 +4,9 @@
 //
 // # Model
 //
-// The log is one sequence of events with a global position (from 1, without
+// The log is one sequence of events with a global position (from 1, given without
 // gaps). Every event also belongs to a stream, which is a server id or "" for
-// the node, and has a version within it (from 1, without gaps). A document is
+// the node, and has a version within it (from 1, given without gaps). A document is
 // the latest state of one thing: (kind, id) and bytes. A [Batch] changes
 // documents and appends events all or nothing.
 //
@@ -19,10 +19,11 @@
 //
 //	g/<position of the first record, 8 bytes BE>     block: many records, one checksum
 //	i/<stream>\0<version of its first record, BE>    index: which block holds these versions
-//	v/<stream>                                       last version of a stream whose blocks were all dropped
+//	v/<stream>                                       last version of a stream whose newest block was dropped
 //	d/<kind>\0<id>                                   document
-//	m/format, m/first, m/end                         format version; oldest retained block; newest
-//	                                                 block and how far the journal is in the log
+//	m/format, m/first, m/end                         format version; oldest retained block, and how far
+//	                                                 retention is; newest block, what was written, and
+//	                                                 how far the journal is in the log
 //
 // A block is the unit of checksum, of retention and of replay; codec.go and
 // block.go describe its bytes. Numbers are held by the single writer and are
@@ -30,12 +31,20 @@
 //
 // # Retention
 //
-// The log keeps about [Options.MaxLogBytes]. Every append that finds it larger
-// drops the oldest blocks with their index entries, 64 blocks or twice the
-// bytes it appended, whichever is more, so that its cost stays bounded.
-// [Store.History], [Store.StreamEvents] and [Store.Events] then start later;
-// positions and versions are never used twice. With [Options.MaxLogAge] blocks
-// whose newest event is older go too, 64 a second, but never the newest block.
+// Calls and all other events are two classes with bounds of their own, and a
+// block holds records of one: a busy fleet's calls do not push out its crashes
+// and changes. Without [Retention] calls keep three quarters of
+// [Options.MaxLogBytes], the others a quarter.
+//
+// Every append that finds a class larger drops its oldest blocks with their index
+// entries, 64 blocks or twice the bytes it appended, whichever is more, so that
+// its cost stays bounded. What stands before all that stays moves the start of
+// the log; elsewhere a gap stays for the chain of checksums, one at most between
+// two blocks. [Store.History], [Store.StreamEvents] and [Store.Events] then start
+// later and leave out positions and versions, which are never used twice. With
+// [Options.MaxLogAge] blocks whose newest event is older go too, 64 of each class
+// a second. The newest block of the log always stays.
+//
 // badger returns the disk space at its next compactions: the directory takes at
 // most [Stats.MaxDiskBytes], three times the log and sixteen memtables (of 16
 // MiB; 2 MiB on a volume under 512 MiB), besides documents and backups.
@@ -67,7 +76,7 @@
 //
 // # Reading order
 //
-// store.go (the contract), codec.go and block.go (bytes), ledger.go (numbers),
-// badger.go, format.go, write.go, read.go, retain.go, space.go, callbuffer.go,
-// calljournal.go; memory.go is the same over slices.
+// store.go (the contract), codec.go, block.go and builder.go (bytes), ledger.go
+// (numbers), badger.go, format.go, migrate.go, write.go, read.go, retain.go and sweep.go,
+// space.go, callbuffer.go, calljournal.go; memory.go is the same over slices.
 package persistence

@@ -15,29 +15,26 @@ import (
 // types do not need that.
 const (
 	formatName    = "hangar-log "
-	formatVersion = 2
+	formatVersion = 3
 )
 
-// migrations bring a directory from one version to the next, each in one
-// transaction with the new number.
-var migrations = map[int]func(txn *badger.Txn) error{
-	1: addEnds,
-}
-
 // logEnd is the content of m/end, which goes with every transaction that adds to
-// the log: it shows when the newest block is missing, and how far the journal
-// is in the log.
+// the log: it shows when the newest block is missing, how far the journal is in
+// the log, and what was ever written of each class.
 type logEnd struct {
-	position uint64
-	checksum uint32
-	mark     journalMark
+	tail
+	mark journalMark
 }
 
 func (e logEnd) append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, e.position)
 	dst = binary.BigEndian.AppendUint32(dst, e.checksum)
 	dst = binary.BigEndian.AppendUint64(dst, e.mark.sequence)
-	return binary.BigEndian.AppendUint64(dst, e.mark.offset)
+	dst = binary.BigEndian.AppendUint64(dst, e.mark.offset)
+	for _, offset := range e.offset {
+		dst = binary.BigEndian.AppendUint64(dst, offset)
+	}
+	return dst
 }
 
 func readEnd(txn *badger.Txn) (e logEnd, err error) {
@@ -46,7 +43,11 @@ func readEnd(txn *badger.Txn) (e logEnd, err error) {
 		return logEnd{}, err
 	}
 	r := reader{rest: v}
-	e = logEnd{r.uint64(), r.uint32(), journalMark{r.uint64(), r.uint64()}}
+	e.position, e.checksum = r.uint64(), r.uint32()
+	e.mark = journalMark{r.uint64(), r.uint64()}
+	for c := range e.offset {
+		e.offset[c] = r.uint64()
+	}
 	if r.failed {
 		return logEnd{}, corrupt(0, "the mark of the end of the log is malformed")
 	}
@@ -54,22 +55,32 @@ func readEnd(txn *badger.Txn) (e logEnd, err error) {
 }
 
 // logEnd is what m/end says of the committed log. The writer's own.
-func (s *Badger) logEnd() logEnd {
-	t := s.ledger.committed
-	return logEnd{t.position, t.checksum, s.mark}
+func (s *Badger) logEnd() logEnd { return logEnd{s.ledger.committed, s.mark} }
+
+// logStart is the content of m/first, which retention writes.
+type logStart struct {
+	position uint64 // of the oldest block
+	checksum uint32 // of the block before it: the anchor of the chain
+	classes  [classCount]classStart
 }
 
-// logStart is the content of m/first, which retention writes. The checksum is
-// that of the block before the oldest one: the anchor of the chain.
-type logStart struct {
-	position, offset uint64
-	checksum         uint32
+// classStart is where retention goes on with a class.
+type classStart struct {
+	// search is the position of a block or gap that nothing of the class stands
+	// before: there the search for its oldest block begins. At most the
+	// position of the oldest block of all means there.
+	search uint64
+	offset uint64 // bytes of the class that were dropped
 }
 
 func (a logStart) append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, a.position)
-	dst = binary.BigEndian.AppendUint64(dst, a.offset)
-	return binary.BigEndian.AppendUint32(dst, a.checksum)
+	dst = binary.BigEndian.AppendUint32(dst, a.checksum)
+	for _, c := range a.classes {
+		dst = binary.BigEndian.AppendUint64(dst, c.search)
+		dst = binary.BigEndian.AppendUint64(dst, c.offset)
+	}
+	return dst
 }
 
 func readStart(txn *badger.Txn) (logStart, error) {
@@ -78,7 +89,10 @@ func readStart(txn *badger.Txn) (logStart, error) {
 		return logStart{position: 1}, err
 	}
 	r := reader{rest: v}
-	a := logStart{r.uint64(), r.uint64(), r.uint32()}
+	a := logStart{position: r.uint64(), checksum: r.uint32()}
+	for c := range a.classes {
+		a.classes[c] = classStart{search: r.uint64(), offset: r.uint64()}
+	}
 	if r.failed {
 		return logStart{}, corrupt(0, "the mark of the oldest block is malformed")
 	}
@@ -141,24 +155,6 @@ func (s *Badger) load() error {
 	return s.db.View(s.loadEnds)
 }
 
-// migrate brings the directory from a version to the present one. A process
-// that dies on the way leaves one of the versions between.
-func (s *Badger) migrate(version int) error {
-	for ; version < formatVersion; version++ {
-		s.logger.Info("migrating the data directory", "dir", s.opts.Dir, "from", version, "to", version+1)
-		err := s.db.Update(func(txn *badger.Txn) error {
-			if err := migrations[version](txn); err != nil {
-				return err
-			}
-			return setFormat(txn, version+1)
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (s *Badger) loadEnds(txn *badger.Txn) error {
 	first, err := readStart(txn)
 	if err != nil {
@@ -168,45 +164,56 @@ func (s *Badger) loadEnds(txn *badger.Txn) error {
 	if err != nil {
 		return err
 	}
-	last, err := lastBlock(txn)
+	position, checksum, err := lastBlock(txn)
 	if err != nil {
 		return err
 	}
-	if last.position != end.position || last.checksum != end.checksum {
-		return corrupt(last.position+1, fmt.Sprintf("the log should end at position %d", end.position))
+	if position != end.position || checksum != end.checksum {
+		return corrupt(position+1, fmt.Sprintf("the log should end at position %d", end.position))
 	}
-	s.firstPosition.Store(first.position)
-	s.firstOffset.Store(first.offset)
-	s.firstChecksum = first.checksum
+	s.setStart(first)
 	s.mark = end.mark
-	s.ledger = newLedger(last, s.storedVersion)
-	s.position.Store(last.position)
-	s.endOffset.Store(last.offset)
+	s.ledger = newLedger(end.tail, s.storedVersion)
+	s.setEnd(end.tail)
 	return nil
 }
 
-// lastBlock reads the newest block; the offset after it counts its index entries.
-func lastBlock(txn *badger.Txn) (tail, error) {
+// setStart and setEnd move the ends of the log; readers see them at once.
+func (s *Badger) setStart(start logStart) {
+	s.start = start
+	s.firstPosition.Store(start.position)
+	for c, of := range start.classes {
+		s.droppedBytes[c].Store(of.offset)
+	}
+}
+
+func (s *Badger) setEnd(end tail) {
+	for c, offset := range end.offset {
+		s.writtenBytes[c].Store(offset)
+	}
+	s.position.Store(end.position)
+}
+
+// lastBlock reads the newest block and returns where it ends.
+func lastBlock(txn *badger.Txn) (position uint64, checksum uint32, err error) {
 	it := txn.NewIterator(badger.IteratorOptions{Reverse: true, Prefix: []byte(prefixBlock)})
 	defer it.Close()
 	it.Seek(blockKey(math.MaxUint64))
 	if !it.Valid() {
-		return tail{}, nil
+		return 0, 0, nil
 	}
 	first, ok := parseBlockKey(it.Item().Key())
 	if !ok {
-		return tail{}, corrupt(0, "a block has a malformed key")
+		return 0, 0, corrupt(0, "a block has a malformed key")
 	}
-	var t tail
-	err := it.Item().Value(func(v []byte) error {
+	err = it.Item().Value(func(v []byte) error {
 		b, err := openBlock(first, v)
-		if err != nil {
-			return err
+		if err == nil {
+			position, checksum = b.last(), b.checksum
 		}
-		t = tail{position: b.last(), checksum: b.checksum, offset: b.offset + storedBytes(v, b.dir)}
-		return nil
+		return err
 	})
-	return t, err
+	return position, checksum, err
 }
 
 func isEmpty(txn *badger.Txn) bool {
@@ -214,44 +221,4 @@ func isEmpty(txn *badger.Txn) bool {
 	defer it.Close()
 	it.Rewind()
 	return !it.Valid()
-}
-
-// addEnds is the step from format 1, which had neither the mark of the end nor
-// the anchor of the chain.
-func addEnds(txn *badger.Txn) error {
-	last, err := lastBlock(txn)
-	if err != nil {
-		return err
-	}
-	if err := txn.Set([]byte(keyEnd), logEnd{position: last.position, checksum: last.checksum}.append(nil)); err != nil {
-		return err
-	}
-	v, found, err := getCopy(txn, []byte(keyFirst))
-	if err != nil || !found {
-		return err
-	}
-	r := reader{rest: v}
-	start := logStart{position: r.uint64(), offset: r.uint64()}
-	if r.failed {
-		return corrupt(0, "the mark of the oldest block is malformed")
-	}
-	// A damaged oldest block has no readable anchor; it is found by its own checksum.
-	if b, err := readBlock(txn, start.position); err == nil {
-		start.checksum = b.previous
-	}
-	return txn.Set([]byte(keyFirst), start.append(nil))
-}
-
-// readBlock opens the block that begins at the position; what it refers to is
-// a copy. badger.ErrKeyNotFound or a *CorruptError.
-func readBlock(txn *badger.Txn, position uint64) (*block, error) {
-	item, err := txn.Get(blockKey(position))
-	if err != nil {
-		return nil, err
-	}
-	v, err := item.ValueCopy(nil)
-	if err != nil {
-		return nil, err
-	}
-	return openBlock(position, v)
 }

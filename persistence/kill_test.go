@@ -19,7 +19,7 @@ import (
 // every acknowledgement: "c <position> <n>" for a commit whose document and
 // event say n, "a <position> <calls>" for a block of calls.
 func childWrite(dir string) error {
-	s, err := persistence.Open(persistence.Options{Dir: dir, MinFreeBytes: 1, Durability: durabilityOf(dir)})
+	s, err := persistence.Open(persistence.Options{Dir: dir, MinFreeBytes: 1, Durability: durabilityOf(dir), Calls: boundsOf(dir)})
 	if err != nil {
 		return err
 	}

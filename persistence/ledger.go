@@ -4,7 +4,8 @@ package persistence
 type tail struct {
 	position uint64 // last one given
 	checksum uint32 // of the last block
-	offset   uint64 // bytes of all blocks and index entries ever written
+	// offset is what the blocks and index entries of each class ever written take.
+	offset [classCount]uint64
 }
 
 // maxLedgerStreams bounds the versions kept in memory; beyond it they are

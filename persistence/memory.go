@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"bytes"
+	"cmp"
 	"math"
 	"slices"
 	"sort"
@@ -24,14 +25,19 @@ type Memory struct {
 	mu      sync.RWMutex
 	closed  bool
 	docs    map[string]map[string][]byte
-	blocks  []memoryBlock
-	index   map[string][]memoryEntry
+	logs    [classCount]memoryLog
 	last    map[string]uint64 // version of every stream
 	ledger  *ledger
 	builder *blockBuilder
-	start   uint64 // log offset of the oldest block
 	commits uint64
 	dropped uint64
+}
+
+// memoryLog has the blocks of one class in their order. Readers merge the two.
+type memoryLog struct {
+	blocks []memoryBlock
+	index  map[string][]memoryEntry
+	start  uint64 // bytes dropped
 }
 
 type memoryBlock struct {
@@ -52,10 +58,12 @@ func NewMemory() *Memory {
 		sizing:  sizeFor(math.MaxUint64, Options{MaxLogBytes: DefaultMemoryLogBytes}),
 		now:     time.Now,
 		docs:    make(map[string]map[string][]byte),
-		index:   make(map[string][]memoryEntry),
 		last:    make(map[string]uint64),
 		builder: newBlockBuilder(),
 		calls:   NewCallBuffer(0),
+	}
+	for c := range m.logs {
+		m.logs[c].index = make(map[string][]memoryEntry)
 	}
 	m.ledger = newLedger(tail{}, func(stream string) (uint64, error) { return m.last[stream], nil })
 	return m
@@ -82,7 +90,7 @@ func (m *Memory) Commit(batches ...Batch) error {
 		for _, d := range batches[i].Docs {
 			m.putDoc(d)
 		}
-		if err := addEvents(m.builder, batches[i].Events, now, m.sealIfFull); err != nil {
+		if err := addEvents(m.builder, batches[i].Events, now, func() error { return m.makeRoom(classEvents) }); err != nil {
 			return err
 		}
 	}
@@ -111,7 +119,7 @@ func (m *Memory) AppendCalls(records []byte, lost uint64) error {
 		return ErrClosed
 	}
 	err := eachFrame(records, func(frame []byte) error {
-		if err := m.sealIfFull(); err != nil {
+		if err := m.makeRoom(classCalls); err != nil {
 			return err
 		}
 		m.builder.addPacked(frame)
@@ -121,6 +129,9 @@ func (m *Memory) AppendCalls(records []byte, lost uint64) error {
 		return err
 	}
 	if lost > 0 {
+		if err := m.makeRoom(classEvents); err != nil {
+			return err
+		}
 		event := droppedEvent(lost, m.now())
 		m.builder.addEvent(&event)
 	}
@@ -136,8 +147,8 @@ func (m *Memory) FlushCalls(lost uint64) error {
 	return m.AppendCalls(records, lost+refused)
 }
 
-func (m *Memory) sealIfFull() error {
-	if m.builder.size()+packedRoom <= m.sizing.block && len(m.builder.dir) < maxBlockStreams {
+func (m *Memory) makeRoom(c class) error {
+	if m.builder.takes(c, m.sizing.block) {
 		return nil
 	}
 	return m.seal()
@@ -147,14 +158,15 @@ func (m *Memory) seal() error {
 	if m.builder.count == 0 {
 		return nil
 	}
+	log := &m.logs[m.builder.class]
 	b, err := m.builder.seal(m.ledger, m.runID)
 	if err != nil {
 		return err
 	}
-	m.blocks = append(m.blocks, memoryBlock{first: b.first, value: b.value})
+	log.blocks = append(log.blocks, memoryBlock{first: b.first, value: b.value})
 	for _, p := range b.index {
 		e, _ := decodeIndexEntry(p.value)
-		m.index[p.stream] = append(m.index[p.stream], memoryEntry{first: p.first, indexEntry: e})
+		log.index[p.stream] = append(log.index[p.stream], memoryEntry{first: p.first, indexEntry: e})
 		m.last[p.stream] = p.first + e.count - 1
 	}
 	return nil
@@ -166,27 +178,37 @@ func (m *Memory) commit() error {
 	}
 	m.ledger.commit()
 	m.commits++
-	return m.retain()
+	for c := range classCount {
+		if err := m.retain(c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func (m *Memory) retain() error {
-	n := 0
-	for ; n < len(m.blocks)-1 && m.ledger.tail().offset-m.start > m.sizing.maxLog; n++ {
-		b, err := openBlock(m.blocks[n].first, m.blocks[n].value)
+// retain drops the oldest blocks of a class while it is too large, but never the
+// newest of the log.
+func (m *Memory) retain(c class) error {
+	log, end, n := &m.logs[c], m.ledger.tail(), 0
+	for ; n < len(log.blocks) && end.offset[c]-log.start > m.sizing.maxLog[c]; n++ {
+		b, err := openBlock(log.blocks[n].first, log.blocks[n].value)
 		if err != nil {
 			return err
 		}
+		if b.last() == end.position {
+			break
+		}
 		for _, d := range b.dir {
-			m.index[d.stream] = m.index[d.stream][1:]
-			if len(m.index[d.stream]) == 0 {
-				delete(m.index, d.stream)
+			log.index[d.stream] = log.index[d.stream][1:]
+			if len(log.index[d.stream]) == 0 {
+				delete(log.index, d.stream)
 			}
 		}
-		m.start = b.offset + storedBytes(m.blocks[n].value, b.dir)
-		m.blocks[n] = memoryBlock{} // its bytes go at once
+		log.start = b.offset + storedBytes(b.size, b.dir)
+		log.blocks[n] = memoryBlock{} // its bytes go at once
 		m.dropped++
 	}
-	m.blocks = m.blocks[n:]
+	log.blocks = log.blocks[n:]
 	return nil
 }
 
@@ -228,34 +250,51 @@ func (m *Memory) Events(fromPosition uint64, limit int) ([]Event, error) {
 	}
 	want := selection{whole: true, from: max(fromPosition, 1), limit: orDefault(limit)}
 	var out []Event
-	for i := m.blockAt(want.from); i < len(m.blocks) && len(out) < want.limit; i++ {
+	var at [classCount]int
+	for c := range m.logs {
+		at[c] = m.logs[c].blockAt(want.from)
+	}
+	for len(out) < want.limit {
+		c, more := earlier(func(c class) (uint64, bool) {
+			if at[c] == len(m.logs[c].blocks) {
+				return 0, false
+			}
+			return m.logs[c].blocks[at[c]].first, true
+		})
+		if !more {
+			break
+		}
 		var err error
-		if out, err = m.scan(out, i, want); err != nil {
+		if out, err = m.logs[c].scan(out, at[c], want); err != nil {
 			return out, err
 		}
+		at[c]++
 	}
 	return out, nil
 }
 
+// earlier is the class whose next entry has the lower number; number is false
+// for one without further entries, earlier when both have none.
+func earlier(number func(c class) (uint64, bool)) (class, bool) {
+	calls, haveCalls := number(classCalls)
+	events, haveEvents := number(classEvents)
+	if haveCalls && (!haveEvents || calls < events) {
+		return classCalls, true
+	}
+	return classEvents, haveEvents
+}
+
 // blockAt is the place of the block that holds a position, or of the oldest.
-func (m *Memory) blockAt(position uint64) int {
-	i, found := slices.BinarySearchFunc(m.blocks, position, func(b memoryBlock, p uint64) int {
-		switch {
-		case b.first < p:
-			return -1
-		case b.first > p:
-			return 1
-		}
-		return 0
-	})
+func (l *memoryLog) blockAt(position uint64) int {
+	i, found := slices.BinarySearchFunc(l.blocks, position, func(b memoryBlock, p uint64) int { return cmp.Compare(b.first, p) })
 	if !found {
 		i--
 	}
 	return max(i, 0)
 }
 
-func (m *Memory) scan(out []Event, i int, want selection) ([]Event, error) {
-	b, err := openBlock(m.blocks[i].first, m.blocks[i].value)
+func (l *memoryLog) scan(out []Event, i int, want selection) ([]Event, error) {
+	b, err := openBlock(l.blocks[i].first, l.blocks[i].value)
 	if err != nil {
 		return out, err
 	}
@@ -278,15 +317,30 @@ func (m *Memory) readStream(want selection) ([]Event, error) {
 	if m.closed {
 		return nil, ErrClosed
 	}
-	entries := m.index[want.stream]
+	var entries [classCount][]memoryEntry
+	for c := range m.logs {
+		all := m.logs[c].index[want.stream]
+		i := sort.Search(len(all), func(i int) bool { return all[i].first+all[i].count > want.from })
+		entries[c] = all[i:]
+	}
 	var out []Event
-	i := sort.Search(len(entries), func(i int) bool { return entries[i].first+entries[i].count > want.from })
-	for ; i < len(entries) && len(out) < want.limit; i++ {
-		if want.callsOnly && entries[i].calls == 0 {
+	for len(out) < want.limit {
+		c, more := earlier(func(c class) (uint64, bool) {
+			if len(entries[c]) == 0 {
+				return 0, false
+			}
+			return entries[c][0].first, true
+		})
+		if !more {
+			break
+		}
+		e, log := entries[c][0], &m.logs[c]
+		entries[c] = entries[c][1:]
+		if want.callsOnly && e.calls == 0 {
 			continue
 		}
 		var err error
-		if out, err = m.scan(out, m.blockAt(entries[i].block), want); err != nil {
+		if out, err = log.scan(out, log.blockAt(e.block), want); err != nil {
 			return out, err
 		}
 	}
@@ -300,19 +354,26 @@ func (m *Memory) LastPosition() uint64 {
 	return m.ledger.tail().position
 }
 
+func (m *Memory) share(c class) LogShare {
+	return LogShare{Bytes: m.ledger.tail().offset[c] - m.logs[c].start, MaxBytes: m.sizing.maxLog[c]}
+}
+
 // Stats returns the state as of now; it knows no volume.
 func (m *Memory) Stats() Stats {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	st := Stats{
 		LastPosition:  m.ledger.tail().position,
-		LogBytes:      m.ledger.tail().offset - m.start,
-		MaxLogBytes:   m.sizing.maxLog,
+		Calls:         m.share(classCalls),
+		Events:        m.share(classEvents),
 		Commits:       m.commits,
 		DroppedBlocks: m.dropped,
 	}
-	if len(m.blocks) > 0 {
-		st.FirstPosition = m.blocks[0].first
+	st.LogBytes, st.MaxLogBytes = st.Calls.Bytes+st.Events.Bytes, st.Calls.MaxBytes+st.Events.MaxBytes
+	for _, log := range m.logs {
+		if len(log.blocks) > 0 && (st.FirstPosition == 0 || log.blocks[0].first < st.FirstPosition) {
+			st.FirstPosition = log.blocks[0].first
+		}
 	}
 	if m.closed {
 		st.ReadOnly, st.Reason = true, ErrClosed.Error()
@@ -325,6 +386,6 @@ func (m *Memory) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.closed = true
-	m.docs, m.blocks, m.index = nil, nil, nil
+	m.docs, m.logs = nil, [classCount]memoryLog{}
 	return m.calls.close()
 }

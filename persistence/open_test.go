@@ -126,7 +126,7 @@ func TestDirectoryIsCreatedPrivate(t *testing.T) {
 
 func TestForeignDirectoryIsRefused(t *testing.T) {
 	for name, entry := range map[string][2]string{
-		"newer format":      {"m/format", "hangar-log 3"},
+		"newer format":      {"m/format", "hangar-log 4"},
 		"another program's": {"whatever", "x"},
 	} {
 		dir := t.TempDir()

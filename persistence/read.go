@@ -99,12 +99,13 @@ type chain struct {
 }
 
 func (c *chain) follow(b *block, retained uint64) error {
-	// Retention between two pages makes a gap that is none.
-	if c.next != 0 && b.first != c.next && b.first > retained {
-		return corrupt(c.next, "it is missing")
-	}
-	if c.next == b.first && c.next != 0 && b.previous != c.checksum {
+	switch {
+	case c.next == 0: // the first
+	case b.first == c.next && b.previous != c.checksum:
 		return corrupt(b.first, "it does not follow the block before it")
+	case b.isGap() && b.first < c.next: // retention made it grow since the page before
+	case b.first != c.next && b.first > retained: // nor did retention drop the oldest blocks since then
+		return corrupt(c.next, "it is missing")
 	}
 	c.next, c.checksum = b.last()+1, b.checksum
 	return nil
@@ -238,8 +239,8 @@ func (s *Badger) readIndex(txn *badger.Txn, out []Event, want *selection) (_ []E
 func (s *Badger) readIndexed(txn *badger.Txn, out []Event, want selection, position, version uint64) ([]Event, error) {
 	item, err := txn.Get(blockKey(position))
 	if errors.Is(err, badger.ErrKeyNotFound) {
-		if position < s.firstPosition.Load() {
-			return out, nil // retention could not read it and left its entries
+		if dropped, err := s.wasDropped(txn, position); dropped || err != nil {
+			return out, err // retention could not read it and left its entries
 		}
 		return out, corrupt(position, "it is missing")
 	}
@@ -251,11 +252,28 @@ func (s *Badger) readIndexed(txn *badger.Txn, out []Event, want selection, posit
 		if err != nil {
 			return err
 		}
-		if !b.begins(want.stream, version) {
+		if !b.isGap() && !b.begins(want.stream, version) {
 			return corrupt(position, fmt.Sprintf("the index says that it has version %d of %q", version, want.stream))
 		}
 		out, err = b.scan(out, want)
 		return err
 	})
 	return out, err
+}
+
+// wasDropped reports whether the position lies before the oldest block or in a gap.
+func (s *Badger) wasDropped(txn *badger.Txn, position uint64) (bool, error) {
+	if position < s.firstPosition.Load() {
+		return true, nil
+	}
+	key, err := seekAtOrBefore(txn, []byte(prefixBlock), blockKey(position))
+	first, ok := parseBlockKey(key)
+	if err != nil || !ok {
+		return false, err
+	}
+	b, err := readBlock(txn, first)
+	if errors.Is(err, ErrCorrupt) {
+		return false, nil
+	}
+	return err == nil && b.isGap() && b.last() >= position, err
 }

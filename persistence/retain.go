@@ -1,64 +1,79 @@
 package persistence
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
 )
 
-// retainBlocks is how many blocks an append may always drop.
+// retainBlocks is how many blocks of a class an append may always drop.
 const retainBlocks = 64
 
-// retain drops the oldest blocks while the log is too large; see the package
-// comment for how many. Positions and versions survive their blocks.
-func (s *Badger) retain(appended uint64) error {
-	var blocks int
-	var bytes uint64
-	for s.endOffset.Load()-s.firstOffset.Load() > s.sizing.maxLog &&
-		(blocks < retainBlocks || bytes < 2*appended) {
-		before := s.firstOffset.Load()
-		limit := s.endOffset.Load() - s.sizing.maxLog
-		n, err := s.dropOldest(func(_ *oldBlock, begin uint64) bool { return begin < limit })
-		if err != nil {
-			// What was to be stored is stored; the next append tries again.
-			s.logger.Warn("oldest events not dropped", "dir", s.opts.Dir, "err", err)
-			return nil
-		}
-		if n == 0 {
-			return nil
-		}
-		blocks += n
-		bytes += s.firstOffset.Load() - before
-	}
-	return nil
+// keptBytes is what the blocks of a class take that are there.
+func (s *Badger) keptBytes(c class) uint64 {
+	dropped := s.droppedBytes[c].Load() // before what was written, which is never less
+	return s.writtenBytes[c].Load() - dropped
 }
 
-// retainAge drops blocks whose newest event is too old, at most retainBlocks at
-// a time, so that a clock that was set forward by mistake empties the log slowly.
+// retain drops the oldest blocks of a class while it is too large, after an append
+// at the end that the log had before; see the package comment for how many.
+// Positions and versions survive their blocks.
+func (s *Badger) retain(before tail) {
+	for c := range classCount {
+		s.retainBytes(c, s.ledger.committed.offset[c]-before.offset[c])
+	}
+}
+
+func (s *Badger) retainBytes(c class, appended uint64) {
+	limit := s.sizing.maxLog[c]
+	var blocks int
+	var bytes uint64
+	for s.keptBytes(c) > limit && (blocks < retainBlocks || bytes < 2*appended) {
+		before := s.droppedBytes[c].Load()
+		written := s.writtenBytes[c].Load()
+		n, err := s.dropOldest(c, func(_ *block, dropped uint64) bool { return written-dropped > limit })
+		if err != nil {
+			// What was to be stored is stored; the next append tries again.
+			s.logger.Warn("oldest events not dropped", "dir", s.opts.Dir, "of", c.String(), "err", err)
+			return
+		}
+		if n == 0 {
+			return
+		}
+		blocks += n
+		bytes += s.droppedBytes[c].Load() - before
+	}
+}
+
+// retainAge drops blocks whose newest event is too old, at most retainBlocks of a
+// class at a time, so that a clock that was set forward by mistake empties the log
+// slowly.
 func (s *Badger) retainAge() {
-	if s.opts.MaxLogAge <= 0 || s.begin(0) != nil {
+	for c := range classCount {
+		if age := s.opts.maxAge(c); age > 0 {
+			s.retainNewer(c, s.opts.Now().Add(-age))
+		}
+	}
+}
+
+func (s *Badger) retainNewer(c class, limit time.Time) {
+	if s.begin(0) != nil {
 		return
 	}
 	defer s.end()
-	limit := s.opts.Now().Add(-s.opts.MaxLogAge)
-	_, err := s.dropOldest(func(b *oldBlock, _ uint64) bool {
+	_, err := s.dropOldest(c, func(b *block, _ uint64) bool {
 		at, ok := b.newest()
 		return !ok || at.Before(limit)
 	})
 	if err != nil {
-		s.logger.Warn("old events not dropped", "dir", s.opts.Dir, "err", err)
+		s.logger.Warn("old events not dropped", "dir", s.opts.Dir, "of", c.String(), "err", err)
 	}
 }
 
-// newest is the time of the block's last event; false for a damaged block.
-func (b *oldBlock) newest() (time.Time, bool) {
-	if len(b.dir) == 0 {
-		return time.Time{}, false
-	}
+// newest is the time of the block's last event; false if it cannot be read.
+func (b *block) newest() (time.Time, bool) {
 	events, err := b.scan(nil, selection{whole: true, from: b.last(), limit: 1})
 	if err != nil || len(events) == 0 {
 		return time.Time{}, false
@@ -66,120 +81,47 @@ func (b *oldBlock) newest() (time.Time, bool) {
 	return events[0].At, true
 }
 
-// dropOldest drops blocks that are due, at most retainBlocks and never the
-// newest, in one transaction. due also gets the log offset of the block.
-func (s *Badger) dropOldest(due func(b *oldBlock, begin uint64) bool) (int, error) {
+// dropOldest drops blocks of a class that are due, at most retainBlocks and never
+// the newest of the log, in one transaction, and says how many. due also gets the
+// bytes of the class that were dropped before the block.
+func (s *Badger) dropOldest(c class, due func(b *block, dropped uint64) bool) (int, error) {
 	txn := s.db.NewTransaction(true)
 	defer txn.Discard()
-	first, begin, anchor := s.firstPosition.Load(), s.firstOffset.Load(), s.firstChecksum
-	var n, entries int
-	for n < retainBlocks && entries < s.sizing.entries/2 {
-		old, err := s.oldest(txn, first)
-		if err != nil {
-			return 0, err
-		}
-		if old == nil || old.last() >= s.position.Load() || !due(old, begin) {
-			break
-		}
-		if err := txn.Delete(blockKey(old.first)); err != nil {
-			return 0, err
-		}
-		for _, d := range old.dir {
-			if err := s.dropIndexEntry(txn, d); err != nil {
-				return 0, err
-			}
-		}
-		n++
-		entries += 2 * (1 + len(old.dir))
-		first, begin, anchor = old.last()+1, old.end, old.checksum
+	w := &sweep{s: s, txn: txn, class: c, due: due, start: s.start}
+	if err := w.run(); err != nil {
+		return 0, err
 	}
-	if n == 0 {
+	if !w.changed {
+		s.start = w.start // the next search begins where this one ended
 		return 0, nil
 	}
-	if err := txn.Set([]byte(keyFirst), logStart{first, begin, anchor}.append(nil)); err != nil {
+	if err := txn.Set([]byte(keyFirst), w.start.append(nil)); err != nil {
 		return 0, err
 	}
 	// The mark moves first: a reader that then misses a block knows why.
-	s.firstPosition.Store(first)
-	s.firstOffset.Store(begin)
-	s.firstChecksum = anchor
+	s.setStart(w.start)
 	if err := txn.Commit(); err != nil {
 		return 0, s.breakDown(fmt.Errorf("cannot write to %s: %w", s.opts.Dir, err))
 	}
-	s.dropped.Add(uint64(n))
-	return n, nil
+	s.dropped.Add(uint64(w.dropped))
+	return w.dropped, nil
 }
 
-// oldBlock is what retention needs of a block.
-type oldBlock struct {
-	*block
-	end uint64 // log offset behind it
-}
-
-// oldest reads the block at first. A damaged one is stood in for by what the
-// block after it says, without a directory: its index entries stay behind.
-func (s *Badger) oldest(txn *badger.Txn, first uint64) (*oldBlock, error) {
-	item, err := txn.Get(blockKey(first))
-	if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
-		return nil, err
-	}
-	var old *oldBlock
-	if err == nil {
-		var v []byte
-		if v, err = item.ValueCopy(nil); err != nil {
-			return nil, err
-		}
-		var b *block
-		if b, err = openBlock(first, v); err == nil {
-			old = &oldBlock{block: b, end: b.offset + storedBytes(v, b.dir)}
-		}
-		if err == nil || !errors.Is(err, ErrCorrupt) {
-			return old, err
-		}
-	}
-	next, err := nextBlock(txn, first)
-	if err != nil || next == nil {
-		return nil, err
-	}
-	s.logger.Warn("damaged block dropped", "dir", s.opts.Dir, "position", first)
-	return &oldBlock{
-		block: &block{first: first, count: uint32(next.first - first), checksum: next.previous},
-		end:   next.offset,
-	}, nil
-}
-
-// nextBlock opens the first readable block behind a position.
-func nextBlock(txn *badger.Txn, position uint64) (*block, error) {
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte(prefixBlock)})
-	defer it.Close()
-	for it.Seek(blockKey(position + 1)); it.Valid(); it.Next() {
-		first, _ := parseBlockKey(it.Item().Key())
-		var b *block
-		err := it.Item().Value(func(v []byte) (err error) {
-			b, err = openBlock(first, v)
-			return err
-		})
-		if err == nil {
-			return b, nil
-		}
-		if !errors.Is(err, ErrCorrupt) {
-			return nil, err
-		}
-	}
-	return nil, nil
-}
-
-// dropIndexEntry deletes a stream's entry for a block that goes. If it was the
-// newest one, the stream's last version moves to a key of its own.
-func (s *Badger) dropIndexEntry(txn *badger.Txn, d dirEntry) error {
-	last, err := s.ledger.version(d.stream)
+// readBlock opens the block or gap that begins at the position; what it refers to
+// is a copy. badger.ErrKeyNotFound or a *CorruptError.
+func readBlock(txn *badger.Txn, position uint64) (*block, error) {
+	item, err := txn.Get(blockKey(position))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if dropped := d.first + d.count - 1; dropped >= last && dropped < math.MaxUint64 {
-		if err := txn.Set(versionKey(d.stream), binary.BigEndian.AppendUint64(nil, dropped)); err != nil {
-			return err
-		}
+	v, err := item.ValueCopy(nil)
+	if err != nil {
+		return nil, err
 	}
-	return txn.Delete(indexKey(d.stream, d.first))
+	return openBlock(position, v)
+}
+
+// isDamage reports whether an error means that an entry is not there or not sound.
+func isDamage(err error) bool {
+	return errors.Is(err, badger.ErrKeyNotFound) || errors.Is(err, ErrCorrupt)
 }

@@ -36,7 +36,7 @@ type sizing struct {
 	budget    int   // one transaction, bytes; below badger's 15 % of a memtable
 	entries   int   // of one transaction
 	floor     uint64
-	maxLog    uint64
+	maxLog    [classCount]uint64
 	journal   int // bytes of the call buffer
 	// still keeps badger from compacting, which truncates the tables that it
 	// has merged: what they are linked to must not change.
@@ -44,7 +44,7 @@ type sizing struct {
 }
 
 func sizeFor(total uint64, opts Options) sizing {
-	s := sizing{memtable: 16 << 20, block: 256 << 10, maxLog: DefaultMaxLogBytes, journal: DefaultCallBufferBytes}
+	s := sizing{memtable: 16 << 20, block: 256 << 10, journal: DefaultCallBufferBytes}
 	switch {
 	case total < 512<<20:
 		s.memtable, s.block, s.journal = 2<<20, 48<<10, DefaultCallBufferBytes/4
@@ -55,12 +55,7 @@ func sizeFor(total uint64, opts Options) sizing {
 	s.threshold = int64(s.block) + MaxEventData + 16<<10
 	s.budget = int(limit * 3 / 4)
 	s.entries = int(limit / 160)
-	if total < 2<<30 {
-		s.maxLog = total / 8
-	}
-	if opts.MaxLogBytes > 0 {
-		s.maxLog = opts.MaxLogBytes
-	}
+	s.maxLog = opts.shares(min(DefaultMaxLogBytes, total/8))
 	s.floor = opts.MinFreeBytes
 	if s.floor == 0 {
 		s.floor = min(max(256<<20, min(total/20, maxAutoFloor)), total/4)
@@ -80,7 +75,7 @@ const diskSlack = 4 + level0Stall
 // dropped and not compacted away yet, the output of a compaction beside its input,
 // badger's own slack, and the journal.
 func (s sizing) diskBound() uint64 {
-	return 3*s.maxLog + diskSlack*uint64(s.memtable) + uint64(s.journal)
+	return 3*(s.maxLog[classCalls]+s.maxLog[classEvents]) + diskSlack*uint64(s.memtable) + uint64(s.journal)
 }
 
 func statfs(path string) (free, total uint64, err error) {

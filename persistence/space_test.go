@@ -145,6 +145,6 @@ func TestFullVolumeMakesTheStoreReadOnly(t *testing.T) {
 	}
 	s := open(t, persistence.Options{Dir: filepath.Join(dir, "log")})
 	st := s.Stats()
-	storetest.CheckNumbers(t, s, st.FirstPosition)
-	t.Logf("%d events, %d retained, floor %d MiB", st.LastPosition, st.LastPosition-st.FirstPosition+1, st.MinFreeBytes>>20)
+	log := storetest.CheckRetained(t, s)
+	t.Logf("%d events, %d retained, floor %d MiB", st.LastPosition, len(log), st.MinFreeBytes>>20)
 }

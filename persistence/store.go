@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -91,10 +92,12 @@ type Store interface {
 	// History returns the finished calls of a stream (ToolInvocationCompleted and
 	// ToolInvocationFailed) with a version >= fromVersion, oldest first, at
 	// most limit (DefaultLimit if <= 0). Continue with the last version + 1.
+	// Versions that are missing were dropped by retention, or are no calls.
 	History(stream string, fromVersion uint64, limit int) ([]Event, error)
 	// Events returns the events of the whole log with a position >=
-	// fromPosition, oldest first, at most limit. An answer that begins later than
-	// asked for says that retention dropped what was before it. With a
+	// fromPosition, oldest first, at most limit. Continue with the last position
+	// + 1. Positions that are missing, before the first event or between two, were
+	// dropped by retention: nothing else leaves a position out. With a
 	// *CorruptError it returns what stands before the damaged block.
 	Events(fromPosition uint64, limit int) ([]Event, error)
 	// StreamEvents is Events for one stream and its versions.
@@ -114,16 +117,20 @@ type Stats struct {
 	LastPosition  uint64
 	LogBytes      uint64 // blocks and index entries that are retained
 	MaxLogBytes   uint64
-	MaxDiskBytes  uint64 // what the directory takes at most, documents and backups aside
-	DiskBytes     uint64 // what badger says its files take; up to a minute old
-	FreeBytes     uint64 // free for us on the volume
-	MinFreeBytes  uint64 // below it the store is read-only
+	Calls, Events LogShare // of both
+	MaxDiskBytes  uint64   // what the directory takes at most, documents and backups aside
+	DiskBytes     uint64   // what badger says its files take; up to a minute old
+	FreeBytes     uint64   // free for us on the volume
+	MinFreeBytes  uint64   // below it the store is read-only
 	ReadOnly      bool
 	Reason        string // why it is read-only, else ""
 	Commits       uint64 // transactions since open
 	DroppedBlocks uint64 // by retention, since open
 	Damaged       uint64 // damaged blocks met since open
 }
+
+// LogShare is what calls, or all other events, take of the log.
+type LogShare struct{ Bytes, MaxBytes uint64 }
 
 // Durability is what an acknowledged write survives.
 type Durability uint8
@@ -146,9 +153,18 @@ func (d Durability) String() string {
 	return fmt.Sprintf("Durability(%d)", uint8(d))
 }
 
-// DefaultMaxLogBytes holds some four million calls; a volume under 2 GiB gets
-// an eighth of its size instead.
+// DefaultMaxLogBytes holds some three million calls beside the other events; a
+// volume under 2 GiB gets an eighth of its size instead.
 const DefaultMaxLogBytes = 256 << 20
+
+// Retention bounds what stays of the calls, or of all other events.
+type Retention struct {
+	// MaxBytes: the oldest go. 0 means what the other has not of
+	// Options.MaxLogBytes; if neither has its own, a quarter is for events and
+	// the rest for calls.
+	MaxBytes uint64
+	MaxAge   time.Duration // older ones go; 0 means Options.MaxLogAge
+}
 
 // Options of Open. Only Dir is required.
 type Options struct {
@@ -159,10 +175,14 @@ type Options struct {
 	// volume. A floor below six memtables (96 MiB; 12 MiB on a volume under
 	// 512 MiB) is raised to that.
 	MinFreeBytes uint64
-	MaxLogBytes  uint64           // 0 means DefaultMaxLogBytes
-	MaxLogAge    time.Duration    // older events go; 0 means never for their age
-	Logger       *slog.Logger     // nil discards
-	Now          func() time.Time // nil means time.Now; only stamps events
+	MaxLogBytes  uint64        // 0 means DefaultMaxLogBytes
+	MaxLogAge    time.Duration // older events go; 0 means never for their age
+	// Calls and Events are retained apart: calls never push out other events. Only
+	// what came through the CallBuffer or AppendCalls counts as a call here.
+	Calls, Events Retention
+
+	Logger *slog.Logger     // nil discards
+	Now    func() time.Time // nil means time.Now; only stamps events
 	// RunID names this run of the runtime in the correlation ids of its calls.
 	RunID uint64
 
@@ -188,11 +208,39 @@ func (o Options) Validate() error {
 	if o.Dir == "" {
 		errs = append(errs, errors.New("persistence: no directory given"))
 	}
-	if o.MaxLogAge < 0 {
-		errs = append(errs, fmt.Errorf("persistence: negative age %s of the log", o.MaxLogAge))
+	for _, age := range []time.Duration{o.MaxLogAge, o.Calls.MaxAge, o.Events.MaxAge} {
+		if age < 0 {
+			errs = append(errs, fmt.Errorf("persistence: negative age %s of the log", age))
+		}
+	}
+	calls, events, whole := o.Calls.MaxBytes, o.Events.MaxBytes, o.MaxLogBytes
+	if whole > 0 && calls|events > 0 && (calls >= whole || max(events, 1) > whole-max(calls, 1)) {
+		errs = append(errs, fmt.Errorf("persistence: %d bytes of calls and %d of other events do not fit in the %d of the whole log",
+			calls, events, whole))
 	}
 	if o.Durability > Power {
 		errs = append(errs, fmt.Errorf("persistence: unknown durability %d", o.Durability))
 	}
 	return errors.Join(errs...)
+}
+
+// shares says how many bytes each class may take; whole is what both take if no
+// option says so.
+func (o Options) shares(whole uint64) [classCount]uint64 {
+	whole = cmp.Or(o.MaxLogBytes, whole)
+	calls, events := o.Calls.MaxBytes, o.Events.MaxBytes
+	switch quarter := whole / 4; {
+	case calls > 0 && events > 0:
+	case calls > 0 && calls < whole:
+		events = whole - calls
+	case events > 0 && events < whole:
+		calls = whole - events
+	default:
+		calls, events = cmp.Or(calls, whole-quarter), cmp.Or(events, quarter)
+	}
+	return [classCount]uint64{classCalls: calls, classEvents: events}
+}
+
+func (o Options) maxAge(c class) time.Duration {
+	return cmp.Or([classCount]time.Duration{classCalls: o.Calls.MaxAge, classEvents: o.Events.MaxAge}[c], o.MaxLogAge)
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"sort"
 
 	"github.com/dgraph-io/badger/v4"
 	"golang.org/x/sys/unix"
@@ -57,6 +58,7 @@ type Report struct {
 	First, Last uint64 // positions, 0 in an empty log
 	Blocks      int
 	Events      uint64
+	Dropped     uint64 // calls or other events between First and Last that retention dropped
 	Documents   int
 	Waiting     int // calls in the journal that are not in a block yet
 	Torn        int // calls whose record was cut off by the end of the process: no fault
@@ -141,7 +143,7 @@ func verify(dir, copied string, audit Auditor) (report *Report, err error) {
 	if err := s.migrate(report.Format); err != nil && !errors.Is(err, ErrCorrupt) {
 		return nil, err
 	}
-	v := verifier{Report: report, audit: audit, next: make(map[string]uint64), blocks: make(map[uint64]bool)}
+	v := verifier{Report: report, audit: audit, next: make(map[string]due), blocks: make(map[uint64]bool)}
 	if err := db.View(v.run); err != nil {
 		report.add(Fault{Kind: FaultStore, Text: err.Error()})
 	}
@@ -223,9 +225,17 @@ type verifier struct {
 	before uint64 // first position of the block before
 	sum    uint32 // its checksum
 	known  bool   // sum can be trusted
-	next   map[string]uint64
+	next   map[string]due
 	blocks map[uint64]bool
+	gaps   []*block
 	index  int
+}
+
+// due is what the next block with records of a stream is to begin with: that
+// version, or a later one if there was a gap since.
+type due struct {
+	version uint64
+	gaps    int // that had been passed
 }
 
 func (v *verifier) fault(kind FaultKind, position uint64, stream, format string, args ...any) {
@@ -313,12 +323,19 @@ func (v *verifier) checkBlock(txn *badger.Txn, first uint64, value []byte) error
 		v.fault(FaultEdited, position, "", "the chain breaks: the block at position %d followed another one", first)
 	}
 	v.at, v.sum, v.known, v.before = b.last()+1, b.checksum, true, first
-	v.Events += uint64(b.count)
+	if b.isGap() {
+		v.Blocks--
+		v.Dropped += b.count
+		v.gaps = append(v.gaps, b)
+		return nil
+	}
+	v.Events += b.count
 	for _, d := range b.dir {
-		if due, ok := v.next[d.stream]; ok && d.first != due {
-			v.fault(FaultMissing, first, d.stream, "version %d is due, the block has %d", due, d.first)
+		next, ok := v.next[d.stream]
+		if ok && d.first != next.version && (d.first < next.version || next.gaps == len(v.gaps)) {
+			v.fault(FaultMissing, first, d.stream, "version %d is due, the block has %d", next.version, d.first)
 		}
-		v.next[d.stream] = d.first + d.count
+		v.next[d.stream] = due{d.first + d.count, len(v.gaps)}
 		v.index++
 		raw, found, err := getCopy(txn, indexKey(d.stream, d.first))
 		if err != nil {
@@ -342,6 +359,12 @@ func isLast(txn *badger.Txn, first uint64) bool {
 	return err == nil && last == first
 }
 
+// inGap reports whether retention dropped the position from the middle of the log.
+func (v *verifier) inGap(position uint64) bool {
+	i := sort.Search(len(v.gaps), func(i int) bool { return v.gaps[i].last() >= position })
+	return i < len(v.gaps) && v.gaps[i].first <= position
+}
+
 // checkIndex looks for entries that lead nowhere. Those of a damaged block that
 // retention dropped may be left.
 func (v *verifier) checkIndex(txn *badger.Txn) error {
@@ -353,7 +376,7 @@ func (v *verifier) checkIndex(txn *badger.Txn) error {
 			return err
 		}
 		e, ok := decodeIndexEntry(raw)
-		if !ok || e.block >= v.start.position && !v.blocks[e.block] {
+		if !ok || e.block >= v.start.position && !v.blocks[e.block] && !v.inGap(e.block) {
 			v.fault(FaultIndex, e.block, "", "an entry of the index leads to no block")
 		}
 	}

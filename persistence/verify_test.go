@@ -71,6 +71,9 @@ func TestVerifyFindsNothingInASoundDirectory(t *testing.T) {
 	if s.Stats().DroppedBlocks == 0 {
 		t.Fatal("retention dropped nothing: the anchor is not tested")
 	}
+	if log := storetest.CheckRetained(t, s); uint64(len(log)) == s.LastPosition()-log[0].Position+1 {
+		t.Fatal("there is no gap: the chain over it is not tested")
+	}
 	want := s.Stats()
 	if _, err := persistence.Verify(dir, nil); !errors.Is(err, persistence.ErrLocked) || !strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) {
 		t.Errorf("a directory in use: got %v", err)
@@ -80,8 +83,8 @@ func TestVerifyFindsNothingInASoundDirectory(t *testing.T) {
 	}
 	before := fingerprint(t, dir)
 	report := wantSound(t, dir)
-	if report.First != want.FirstPosition || report.Last != want.LastPosition || report.Events != want.LastPosition-want.FirstPosition+1 ||
-		report.Documents != 1 || report.Format != 2 {
+	if report.First != want.FirstPosition || report.Last != want.LastPosition || report.Events+report.Dropped != want.LastPosition-want.FirstPosition+1 ||
+		report.Documents != 1 || report.Format != 3 {
 		t.Errorf("got %+v, want what the store says: %+v", report, want)
 	}
 	if fingerprint(t, dir) != before {
@@ -188,11 +191,11 @@ func TestVerifyFindsDamagedCallsInTheJournal(t *testing.T) {
 	}
 }
 
-// format1 unpacks a directory as the program wrote it before format 2.
-func format1(t *testing.T) string {
+// unpacked is a directory as the program wrote it in an older format.
+func unpacked(t *testing.T, archived string) string {
 	t.Helper()
 	dir := t.TempDir()
-	f, err := os.Open("testdata/format1.tar.gz")
+	f, err := os.Open(filepath.Join("testdata", archived))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +226,7 @@ func format1(t *testing.T) string {
 }
 
 func TestFormat1IsMigrated(t *testing.T) {
-	dir := format1(t)
+	dir := unpacked(t, "format1.tar.gz")
 	if report := wantSound(t, dir); report.Format != 1 || report.Events != 25 {
 		t.Errorf("before: %+v", report)
 	}
@@ -242,8 +245,102 @@ func TestFormat1IsMigrated(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if report := wantSound(t, dir); report.Format != 2 || report.Last != 151+uint64(again) {
+		if report := wantSound(t, dir); report.Format != 3 || report.Last != 151+uint64(again) {
 			t.Errorf("after: %+v", report)
 		}
+	}
+}
+
+// The directory has 60 rounds of a commit and four calls, some with a note of lost
+// ones in the same block, what retention left of them, and three calls in the
+// journal.
+func TestFormat2IsMigrated(t *testing.T) {
+	dir := unpacked(t, "format2.tar.gz")
+	before := wantSound(t, dir)
+	if before.Format != 2 || before.First != 108 || before.Last != 306 || before.Events != 199 || before.Waiting != 3 {
+		t.Errorf("before: %+v", before)
+	}
+	calls := persistence.Retention{MaxBytes: 4000}
+	s := open(t, persistence.Options{Dir: dir})
+	log := storetest.CheckNumbers(t, s, 108)
+	if len(log) != 202 || s.Stats().Events.Bytes < 39*100 || s.Stats().Calls.Bytes < 39*150 {
+		t.Errorf("opened: %d events, %+v", len(log), s.Stats())
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if report := wantSound(t, dir); report.Format != 3 || report.Events != 202 || report.Waiting != 0 {
+		t.Errorf("after: %+v", report)
+	}
+	// From now on old calls go by themselves.
+	s = open(t, persistence.Options{Dir: dir, Calls: calls})
+	if err := s.Commit(persistence.Batch{Events: []persistence.Event{{Stream: "control", Kind: "K"}}}); err != nil {
+		t.Fatal(err)
+	}
+	storetest.CheckRetained(t, s)
+	control, err := s.StreamEvents("control", 1, 1000)
+	if err != nil || len(control) != 40 || string(control[0].Data) != `{"n":21}` {
+		t.Errorf("events: %d, %v, from %+v", len(control), err, control[0])
+	}
+	if st := s.Stats(); st.Calls.Bytes > calls.MaxBytes || st.DroppedBlocks == 0 {
+		t.Errorf("calls: %+v", st)
+	}
+	if docs, err := s.Docs("server"); err != nil || len(docs) != 3 || string(docs[2].Body) != `{"n":59}` {
+		t.Errorf("documents: %v, %v", docs, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if report := wantSound(t, dir); report.Dropped == 0 || report.Last != 310 {
+		t.Errorf("with gaps: %+v", report)
+	}
+}
+
+// A gap holds the chain together: without it, or with another one, what it joins
+// is no longer proved.
+func TestVerifyFindsDamagedGaps(t *testing.T) {
+	gapped := func() (dir string, key []byte) {
+		dir = t.TempDir()
+		s := open(t, persistence.Options{Dir: dir, Calls: persistence.Retention{MaxBytes: 5000}})
+		storetest.Fill(t, s, rand.New(rand.NewPCG(5, 6)), 60)
+		log := storetest.CheckRetained(t, s)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for i, e := range log[1:] {
+			if e.Position > log[i].Position+1 {
+				return dir, binary.BigEndian.AppendUint64([]byte("g/"), log[i].Position+1)
+			}
+		}
+		t.Fatal("there is no gap")
+		return "", nil
+	}
+	for name, damage := range map[string]func(*badger.Txn, []byte, []byte) error{
+		"a flipped bit":       flip,
+		"a missing gap":       func(txn *badger.Txn, key, _ []byte) error { return txn.Delete(key) },
+		"with a new checksum": reseal,
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, key := gapped()
+			wantSound(t, dir)
+			rawUpdate(t, dir, func(txn *badger.Txn) error {
+				item, err := txn.Get(key)
+				if err != nil {
+					return err
+				}
+				v, err := item.ValueCopy(nil)
+				if err != nil {
+					return err
+				}
+				return damage(txn, key, v)
+			})
+			if report := verified(t, dir); report.Sound() {
+				t.Error("the damage is not found")
+			}
+			s := open(t, persistence.Options{Dir: dir})
+			if _, err := s.Events(1, 1<<20); !errors.Is(err, persistence.ErrCorrupt) {
+				t.Errorf("reading over it: %v", err)
+			}
+		})
 	}
 }

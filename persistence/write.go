@@ -54,7 +54,7 @@ func (s *Badger) Commit(batches ...Batch) error {
 	}
 	defer s.end()
 	now := s.opts.Now()
-	start := s.endOffset.Load()
+	before := s.ledger.committed
 	for done := 0; done < len(batches); {
 		n := firstFit(costs[done:], s.sizing)
 		err := s.commitGroup(batches[done:done+n], now)
@@ -69,7 +69,8 @@ func (s *Badger) Commit(batches ...Batch) error {
 	if err := s.flush(); err != nil {
 		return err
 	}
-	return s.retain(s.endOffset.Load() - start)
+	s.retain(before)
+	return nil
 }
 
 func (s *Badger) alive() error {
@@ -91,7 +92,7 @@ func (s *Badger) commitGroup(batches []Batch, now time.Time) error {
 				return err
 			}
 		}
-		if err := addEvents(s.builder, batches[i].Events, now, w.sealIfFull); err != nil {
+		if err := addEvents(s.builder, batches[i].Events, now, func() error { return w.makeRoom(classEvents) }); err != nil {
 			return err
 		}
 	}
@@ -144,36 +145,41 @@ func (s *Badger) writeCalls(bytes int, lost uint64, source func(packedCall) erro
 	}
 	defer s.end()
 	now := s.opts.Now()
-	start := s.endOffset.Load()
+	before := s.ledger.committed
 	if err := s.appendCalls(source, lost, now); err != nil {
 		return err
 	}
 	if err := s.flush(); err != nil {
 		return err
 	}
-	return s.retain(s.endOffset.Load() - start)
+	s.retain(before)
+	return nil
 }
 
 // appendCalls keeps the records of one run in blocks of their own: a block
-// names the run.
+// names the run. So is the note of lost ones, which is no call.
 func (s *Badger) appendCalls(source func(packedCall) error, lost uint64, now time.Time) error {
 	w := s.newTransaction()
 	defer func() { w.discard() }()
+	// Another block, with an index entry for each of its records at worst, must
+	// still fit.
+	roomy := func(err error) error {
+		if err != nil || s.builder.count > 0 || w.roomForBlock() {
+			return err
+		}
+		if err := w.commit(); err != nil {
+			return err
+		}
+		w = s.newTransaction()
+		return nil
+	}
 	err := source(func(frame []byte, owner uint64, at journalMark) error {
-		err := w.sealIfFull()
+		err := w.makeRoom(classCalls)
 		if owner != w.owner && err == nil {
 			err = w.seal()
 		}
-		if err != nil {
+		if err := roomy(err); err != nil {
 			return err
-		}
-		// Another block, with an index entry for each of its records at worst,
-		// must still fit.
-		if s.builder.count == 0 && !w.roomForBlock() {
-			if err := w.commit(); err != nil {
-				return err
-			}
-			w = s.newTransaction()
 		}
 		if !s.builder.addPacked(frame) {
 			return ErrInvalid // checkPacked or a checksum has let it pass: not reached
@@ -185,6 +191,9 @@ func (s *Badger) appendCalls(source func(packedCall) error, lost uint64, now tim
 		return err
 	}
 	if lost > 0 {
+		if err := roomy(w.makeRoom(classEvents)); err != nil {
+			return err
+		}
 		event := droppedEvent(lost, now)
 		s.builder.addEvent(&event)
 	}
@@ -259,10 +268,9 @@ func (w *transaction) roomForBlock() bool {
 	return c.fits(w.s.sizing)
 }
 
-// sealIfFull seals the block when another record might not fit.
-func (w *transaction) sealIfFull() error {
-	b := w.s.builder
-	if b.size()+packedRoom <= w.s.sizing.block && len(b.dir) < maxBlockStreams {
+// makeRoom seals the block when another record, of a class, may not go into it.
+func (w *transaction) makeRoom(c class) error {
+	if w.s.builder.takes(c, w.s.sizing.block) {
 		return nil
 	}
 	return w.seal()
@@ -295,7 +303,7 @@ func (w *transaction) commit() error {
 	if err := w.seal(); err != nil {
 		return err
 	}
-	if end := (logEnd{s.ledger.tail().position, s.ledger.tail().checksum, w.mark}); end != s.logEnd() {
+	if end := (logEnd{s.ledger.tail(), w.mark}); end != s.logEnd() {
 		if err := w.set([]byte(keyEnd), end.append(nil)); err != nil {
 			return err
 		}
@@ -307,9 +315,7 @@ func (w *transaction) commit() error {
 	s.wal.renew()
 	s.ledger.commit()
 	s.mark = w.mark
-	end := s.ledger.tail()
-	s.endOffset.Store(end.offset)
-	s.position.Store(end.position)
+	s.setEnd(s.ledger.tail())
 	s.commits.Add(1)
 	return nil
 }

@@ -43,7 +43,7 @@ func TestBackupIsCreatedCheckedAndRestored(t *testing.T) {
 	p.exit()
 
 	sound := runs(t, 0, "verify", "--data-dir", dir)
-	tells(t, sound.stdout.String(), dir, "format 2", "sound")
+	tells(t, sound.stdout.String(), dir, "format 3", "sound")
 	offline := filepath.Join(t.TempDir(), "mine.backup")
 	tells(t, runs(t, 0, "backup", "create", "--data-dir", dir, "--output", offline).stdout.String(), offline)
 	runs(t, 1, "backup", "create", "--data-dir", dir, "--output", offline)

@@ -37,21 +37,53 @@ func pages(t *testing.T, page int, read func(from uint64) ([]persistence.Event, 
 	}
 }
 
-// CheckNumbers reads everything from a position on and proves that positions and
+// CheckNumbers reads everything and proves that positions, from first on, and
 // versions have no gaps and that every stream reads the same on its own. It
 // returns the log.
 func CheckNumbers(t *testing.T, s persistence.Store, first uint64) []persistence.Event {
 	t.Helper()
-	log := ReadAll(t, s, 997)
-	streams := map[string][]persistence.Event{}
+	log := CheckRetained(t, s)
+	last := map[string]uint64{}
 	for i, e := range log {
 		if want := first + uint64(i); e.Position != want {
 			t.Fatalf("event %d: position %d, want %d", i, e.Position, want)
 		}
-		if own := streams[e.Stream]; len(own) > 0 && e.Version != own[len(own)-1].Version+1 {
-			t.Fatalf("position %d: version %d of %q after %d", e.Position, e.Version, e.Stream, own[len(own)-1].Version)
-		} else if len(own) == 0 && first == 1 && e.Version != 1 {
+		if before, ok := last[e.Stream]; ok && e.Version != before+1 {
+			t.Fatalf("position %d: version %d of %q after %d", e.Position, e.Version, e.Stream, before)
+		} else if !ok && first == 1 && e.Version != 1 {
 			t.Fatalf("position %d: %q begins with version %d", e.Position, e.Stream, e.Version)
+		}
+		last[e.Stream] = e.Version
+	}
+	return log
+}
+
+// CheckRetained is CheckNumbers for a log that retention has dropped something
+// of: positions and versions may jump, forward only, and only together.
+func CheckRetained(t *testing.T, s persistence.Store) []persistence.Event {
+	t.Helper()
+	log := ReadAll(t, s, 997)
+	streams := map[string][]persistence.Event{}
+	dropped := map[string]uint64{} // versions left out
+	var left uint64                // positions left out
+	for i, e := range log {
+		if i > 0 {
+			if e.Position <= log[i-1].Position {
+				t.Fatalf("position %d after %d", e.Position, log[i-1].Position)
+			}
+			left += e.Position - log[i-1].Position - 1
+		} else {
+			left = e.Position - 1
+		}
+		before := uint64(0)
+		if own := streams[e.Stream]; len(own) > 0 {
+			before = own[len(own)-1].Version
+		}
+		if e.Version <= before {
+			t.Fatalf("position %d: version %d of %q after %d", e.Position, e.Version, e.Stream, before)
+		}
+		if dropped[e.Stream] += e.Version - before - 1; dropped[e.Stream] > left {
+			t.Fatalf("position %d: %q lacks %d versions, the log %d positions", e.Position, e.Stream, dropped[e.Stream], left)
 		}
 		streams[e.Stream] = append(streams[e.Stream], e)
 	}
