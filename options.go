@@ -98,6 +98,10 @@ type Options struct {
 	MaxLogBytes uint64
 	// MaxLogAge is after what time events go; 0 = the configuration's, else never.
 	MaxLogAge time.Duration
+	// CallRetention and EventRetention bound the finished calls in the event log,
+	// and all other events: calls never push out other events. A zero field = the
+	// configuration's, else its share of MaxLogBytes, or MaxLogAge.
+	CallRetention, EventRetention Retention
 	// MaxParallelStarts bounds the starts that run at once; 0 = the
 	// configuration's, else twice the number of cores, at least 4.
 	MaxParallelStarts int
@@ -129,6 +133,11 @@ type Options struct {
 	Warnings io.Writer
 }
 
+// Retention bounds what stays of the calls, or of all other events, in the event
+// log. MaxBytes of both fit into MaxLogBytes if that is set; if neither is set, a
+// quarter is for events.
+type Retention = persistence.Retention
+
 // LogSettings is the logging section of the configuration file. Without a file
 // all of it is empty. The runtime itself heeds none of it: a host that embeds
 // it has a log of its own.
@@ -157,8 +166,10 @@ func (o Options) Validate() error {
 	if _, err := supervisor.ParseMemoryBudget(o.MemoryBudget, 1); err != nil {
 		fault("memory budget: %w", err)
 	}
-	if o.MaxLogAge < 0 {
-		fault("max log age must not be negative, it is %s", o.MaxLogAge)
+	for _, age := range []time.Duration{o.MaxLogAge, o.CallRetention.MaxAge, o.EventRetention.MaxAge} {
+		if age < 0 {
+			fault("max log age must not be negative, it is %s", age)
+		}
 	}
 	if o.CallTimeout < 0 {
 		fault("call timeout must not be negative, it is %s", o.CallTimeout)

@@ -108,12 +108,22 @@ func (rt *Runtime) openStore() (persistence.Store, error) {
 	if rt.opts.Durability == DurabilityPower || rt.opts.Durability == "" && rt.cfg.EventStore.Durability == string(DurabilityPower) {
 		durability = persistence.Power
 	}
+	retention := rt.cfg.EventStore.Retention
 	return persistence.Open(persistence.Options{
 		Dir: rt.opts.DataDir, Durability: durability, MinFreeBytes: rt.opts.MinFreeBytes,
-		MaxLogBytes: cmp.Or(rt.opts.MaxLogBytes, uint64(rt.cfg.EventStore.Retention.MaxBytes)),
-		MaxLogAge:   cmp.Or(rt.opts.MaxLogAge, rt.cfg.EventStore.Retention.MaxAge),
+		MaxLogBytes: cmp.Or(rt.opts.MaxLogBytes, uint64(retention.MaxBytes)),
+		MaxLogAge:   cmp.Or(rt.opts.MaxLogAge, retention.MaxAge),
+		Calls:       retained(rt.opts.CallRetention, retention.Calls),
+		Events:      retained(rt.opts.EventRetention, retention.Events),
 		Logger:      rt.logger, RunID: rt.runID,
 	})
+}
+
+func retained(asked Retention, configured config.RetentionShare) Retention {
+	return Retention{
+		MaxBytes: cmp.Or(asked.MaxBytes, uint64(configured.MaxBytes)),
+		MaxAge:   cmp.Or(asked.MaxAge, configured.MaxAge),
+	}
 }
 
 // Start brings the supervision tree up; all servers are cold and start with

@@ -43,6 +43,9 @@ func printReport(cmd *cobra.Command, dir string, r *hangar.StateReport) error {
 	out := cmd.OutOrStdout()
 	fmt.Fprintf(out, "%s: format %d, %d events at positions %d to %d in %d blocks, %d documents\n",
 		dir, r.Format, r.Events, r.First, r.Last, r.Blocks, r.Documents)
+	if r.Dropped > 0 {
+		fmt.Fprintf(out, "%d calls or other events between them were dropped by retention\n", r.Dropped)
+	}
 	if r.Waiting+r.Torn > 0 {
 		fmt.Fprintf(out, "the journal holds %d calls for the next start, and %d that were cut off before anybody was answered\n", r.Waiting, r.Torn)
 	}

@@ -167,6 +167,7 @@ func parse(c *collector, data []byte, getenv func(string) (string, bool)) *file 
 	setDefaults(v)
 	d.section(root, v, nil)
 	d.memoryBudget(&doc.Limits)
+	d.retention(&doc.EventStore.Retention)
 	if doc.at.line > 0 && len(doc.Servers.servers)+len(doc.Servers.groups) == 0 && !doc.Discovery.Enabled && !doc.bad("mcp_servers") {
 		c.fault(doc.where("mcp_servers"), nil, "no servers: mcp_servers is missing or empty, and discovery is not enabled")
 	}

@@ -185,6 +185,8 @@ func (g *generator) file() *file {
 	setDefaults(v)
 	g.section(v, "")
 	doc.Snapshot = Opaque{}
+	log := &doc.EventStore.Retention
+	log.MaxBytes += log.Calls.MaxBytes + log.Events.MaxBytes + 1
 	for i := range 1 + g.IntN(4) {
 		s := defaultServer(fmt.Sprint("s", i))
 		g.section(reflect.ValueOf(&s).Elem(), "mcp_servers.s.")

@@ -86,9 +86,21 @@ type EventStore struct {
 	Retention Retention `cfg:"retention"`
 }
 
-// Retention bounds the event log; the oldest events go. 0 leaves the choice to
-// the store: 256 MiB, and no age.
+// Retention bounds the event log; the oldest go. 0 leaves the choice to the
+// store: 256 MiB, and no age. Calls and other events share the bytes, so that
+// calls never push out other events.
 type Retention struct {
+	keyed
+	MaxBytes int            `cfg:"max_bytes" min:"0" max:"1099511627776"`
+	MaxAge   time.Duration  `cfg:"max_age_s" min:"0" max:"3153600000"`
+	Calls    RetentionShare `cfg:"calls"`
+	Events   RetentionShare `cfg:"events"`
+}
+
+// RetentionShare bounds the calls in the event log, or all other events. 0 means
+// for the bytes what the other leaves, and a quarter for events if neither says;
+// for the age that of the whole log.
+type RetentionShare struct {
 	keyed
 	MaxBytes int           `cfg:"max_bytes" min:"0" max:"1099511627776"`
 	MaxAge   time.Duration `cfg:"max_age_s" min:"0" max:"3153600000"`
