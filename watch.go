@@ -4,7 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"io/fs"
+	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -42,6 +45,9 @@ type fileWatch struct {
 	path     string
 	interval time.Duration
 	seen     [sha256.Size]byte // digest of the content that was looked at last
+	// places is where the way to the file can be turned, see placesOf.
+	places map[string]bool
+	whole  bool
 }
 
 // byEvents follows the directories of the file. It returns false if that is
@@ -67,7 +73,7 @@ func (w *fileWatch) byEvents() bool {
 			return true
 		case event, ok := <-watcher.Events:
 			switch {
-			case !ok || w.lost(event):
+			case !ok:
 				return false
 			case !w.concerns(event):
 			case first.IsZero():
@@ -86,8 +92,9 @@ func (w *fileWatch) byEvents() bool {
 			settle.Reset(settleTime)
 		case <-settle.C:
 			first = time.Time{}
+			err := w.follow(watcher) // before the look: what comes after it is a sign again
 			w.look()
-			if err := w.follow(watcher); err != nil {
+			if err != nil {
 				w.rt.logger.Warn("the configuration file is polled, its directory cannot be watched", "err", err)
 				return false
 			}
@@ -95,34 +102,78 @@ func (w *fileWatch) byEvents() bool {
 	}
 }
 
-// follow watches the directory of the name and that of the file it leads to;
-// a link's target can change after every swap.
+// follow watches the directory of every place at which the way to the file can
+// be turned, and no other: places change with a swapped link.
 func (w *fileWatch) follow(watcher *fsnotify.Watcher) error {
-	dirs := []string{filepath.Dir(w.path)}
-	if target, err := filepath.EvalSymlinks(w.path); err == nil && filepath.Dir(target) != dirs[0] {
-		dirs = append(dirs, filepath.Dir(target))
+	w.places, w.whole = placesOf(w.path)
+	wanted := make(map[string]bool)
+	var faults []error
+	for place := range w.places {
+		dir := filepath.Dir(place)
+		wanted[dir] = true
+		faults = append(faults, watcher.Add(dir)) // known ones stay
 	}
-	var err error
-	for _, dir := range dirs {
-		err = errors.Join(err, watcher.Add(dir)) // known ones stay
+	for _, dir := range watcher.WatchList() {
+		if !wanted[dir] {
+			faults = append(faults, watcher.Remove(dir))
+		}
 	}
-	return err
+	return errors.Join(faults...)
 }
 
-// concerns tells the file and the links on the way to it from its neighbours:
-// a log beside the file must not put off a reload for ever.
+// maxLinks is what the kernel follows on the way to one file, too.
+const maxLinks = 40
+
+// placesOf are the file and every symbolic link on the way to it, the way of
+// each without links. If the file is not there, they end where the way does, and
+// whole is false.
+func placesOf(path string) (places map[string]bool, whole bool) {
+	places = make(map[string]bool)
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return places, false
+	}
+	dir, rest := "/", strings.Split(path, "/")
+	for links := 0; len(rest) > 0; {
+		name := rest[0]
+		rest = rest[1:]
+		here := filepath.Join(dir, name) // also for "..": dir has no links
+		info, err := os.Lstat(here)
+		switch {
+		case err != nil:
+			places[here] = true
+			return places, false
+		case info.Mode()&fs.ModeSymlink == 0:
+			dir = here
+			continue
+		}
+		places[here] = true
+		target, err := os.Readlink(here)
+		if links++; err != nil || links > maxLinks {
+			return places, false
+		}
+		if filepath.IsAbs(target) {
+			dir = "/"
+		}
+		rest = append(strings.Split(target, "/"), rest...)
+	}
+	places[dir] = true
+	return places, true
+}
+
+// concerns tells the file, the links on the way to it and their directories from
+// their neighbours: a log beside the file must not put off a reload for ever.
 func (w *fileWatch) concerns(event fsnotify.Event) bool {
-	name := filepath.Base(event.Name)
-	if name == filepath.Base(w.path) || name == "..data" { // the link that Kubernetes swaps
+	name := filepath.Clean(event.Name)
+	if !w.whole || w.places[name] {
 		return true
 	}
-	target, err := filepath.EvalSymlinks(w.path)
-	return err != nil || name == filepath.Base(target)
-}
-
-// lost reports that the directory of the file is gone.
-func (w *fileWatch) lost(event fsnotify.Event) bool {
-	return event.Has(fsnotify.Remove|fsnotify.Rename) && filepath.Clean(event.Name) == filepath.Clean(filepath.Dir(w.path))
+	for place := range w.places {
+		if filepath.Dir(place) == name {
+			return true
+		}
+	}
+	return false
 }
 
 func (w *fileWatch) byPolling() {

@@ -1,0 +1,109 @@
+package hangar_test
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/aabb9013/hangar"
+)
+
+// noPolling is what a watcher says before it falls back to polling.
+const noPolling = "is polled"
+
+// TestFileIsFollowedHoweverItIsReplaced: whatever turns the way to the file is
+// seen, by its events and not by polling.
+func TestFileIsFollowedHoweverItIsReplaced(t *testing.T) {
+	write := func(path, text string) error {
+		return errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600))
+	}
+	// swap points a link to somewhere else, in one step.
+	swap := func(link, to string) error {
+		return errors.Join(os.Symlink(to, link+".new"), os.Rename(link+".new", link))
+	}
+	for name, c := range map[string]struct {
+		path  string // of the file, in the directory
+		first func(dir, text string) error
+		then  func(dir, text string) error
+	}{
+		"a link of a directory": {
+			path: "current/fleet.yaml",
+			first: func(dir, text string) error {
+				return errors.Join(write(dir+"/v1/fleet.yaml", text), swap(dir+"/current", "v1"))
+			},
+			then: func(dir, text string) error {
+				return errors.Join(write(dir+"/v2/fleet.yaml", text), swap(dir+"/current", "v2"))
+			},
+		},
+		"a link further up": {
+			path: "current/etc/fleet.yaml",
+			first: func(dir, text string) error {
+				return errors.Join(write(dir+"/v1/etc/fleet.yaml", text), swap(dir+"/current", dir+"/v1"))
+			},
+			then: func(dir, text string) error {
+				return errors.Join(write(dir+"/v2/etc/fleet.yaml", text), swap(dir+"/current", dir+"/v2"))
+			},
+		},
+		"a link in the middle of links": {
+			path: "fleet.yaml",
+			first: func(dir, text string) error {
+				return errors.Join(write(dir+"/v1/fleet.yaml", text), os.Mkdir(dir+"/links", 0o700),
+					swap(dir+"/links/now.yaml", "../v1/fleet.yaml"), swap(dir+"/fleet.yaml", "links/now.yaml"))
+			},
+			then: func(dir, text string) error {
+				return errors.Join(write(dir+"/v2/fleet.yaml", text), swap(dir+"/links/now.yaml", "../v2/fleet.yaml"))
+			},
+		},
+		"a directory": {
+			path:  "conf/fleet.yaml",
+			first: func(dir, text string) error { return write(dir+"/conf/fleet.yaml", text) },
+			then: func(dir, text string) error {
+				return errors.Join(write(dir+"/new/fleet.yaml", text), os.Rename(dir+"/conf", dir+"/old"), os.Rename(dir+"/new", dir+"/conf"))
+			},
+		},
+		"removed and made again": {
+			path:  "conf/fleet.yaml",
+			first: func(dir, text string) error { return write(dir+"/conf/fleet.yaml", text) },
+			then: func(dir, text string) error {
+				return errors.Join(os.RemoveAll(dir+"/conf"), write(dir+"/conf/fleet.yaml", text))
+			},
+		},
+		"as vim does it": {
+			path:  "fleet.yaml",
+			first: func(dir, text string) error { return write(dir+"/fleet.yaml", text) },
+			then: func(dir, text string) error {
+				return errors.Join(write(dir+"/.fleet.yaml.swp", "swap"), write(dir+"/4913", ""), os.Remove(dir+"/4913"),
+					os.Rename(dir+"/fleet.yaml", dir+"/fleet.yaml~"), write(dir+"/fleet.yaml", text), os.Remove(dir+"/fleet.yaml~"))
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir, log := t.TempDir(), &recorder{}
+			// Polling would need an hour.
+			const how = "config_reload: {interval_s: 3600}\n"
+			if err := c.first(dir, how+stubYAML("a")); err != nil {
+				t.Fatal(err)
+			}
+			rt := open(t, hangar.Options{ConfigFile: filepath.Join(dir, c.path), Logger: slog.New(slog.NewTextHandler(log, nil))})
+			path := filepath.Join(dir, c.path)
+			// The first look comes without any sign, this is it at the latest.
+			if err := write(path, how+stubYAML("b")); err != nil { // in place: a rename would replace a link
+				t.Fatal(err)
+			}
+			eventually(t, "b", func() bool { return ids(rt) == "b" })
+			if err := c.then(dir, how+stubYAML("c")); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "c", func() bool { return ids(rt) == "c" })
+			// What it leads to now is followed, too.
+			rewrite(t, path, how+stubYAML("d"))
+			eventually(t, "d", func() bool { return ids(rt) == "d" })
+			if log.count(noPolling) > 0 {
+				t.Error("the file is polled")
+			}
+		})
+	}
+}
