@@ -107,6 +107,9 @@ func (rt *Runtime) reloadFrom(ctx context.Context, sys *actors.System, opts Relo
 	if err != nil {
 		return err
 	}
+	if _, err := rt.opts.memoryBudget(next); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
 	for _, w := range next.Warnings() {
 		result.Warnings = append(result.Warnings, w.Error())
 	}
@@ -148,6 +151,11 @@ func (rt *Runtime) applySections(sys *actors.System, keys []string, next *config
 			sys.LimitStarts(firstPositive(rt.opts.MaxParallelStarts, next.Execution.MaxParallelStarts))
 		case key == "execution.max_concurrency", key == "execution.default_mcp_server_concurrency":
 			rt.front.LimitBatches(rt.batchLimit(next.Execution.MaxConcurrency), rt.batchLimit(next.Execution.DefaultServerConcurrency))
+		case key == "limits.max_calls":
+			sys.LimitCalls(rt.opts.maxCalls(next))
+		case key == "limits.memory_budget":
+			budget, _ := rt.opts.memoryBudget(next) // checked before anything was changed
+			sys.LimitMemory(budget)
 		case key == "logging.level" && rt.opts.SetLogLevel != nil:
 			rt.opts.SetLogLevel(next.Logging.Level)
 		default:

@@ -61,6 +61,15 @@ func (s *System) LimitStarts(limit int) {
 	s.tell(s.starts, limitStarts{limit})
 }
 
+// LimitCalls changes how many calls may be in flight on the node, waiting ones
+// included; 0 = no bound. Calls that were taken go on, and while there was no
+// bound they were not counted.
+func (s *System) LimitCalls(limit int) { s.maxCalls.Store(int64(max(limit, 0))) }
+
+// LimitMemory changes the bytes that all servers together may take; 0 = no
+// bound. The next sample decides by it.
+func (s *System) LimitMemory(budget int64) { s.tell(s.memory, limitMemory{max(budget, 0)}) }
+
 // Starting is the number of start attempts that run now.
 func (s *System) Starting() int { return int(s.starting.Load()) }
 

@@ -56,6 +56,8 @@ func (m *memory) receive(ctx actor.Context) {
 		if m.timer != nil {
 			m.timer.Stop()
 		}
+	case limitMemory:
+		m.limit(msg.budget)
 	case sampleMemory:
 		m.sample()
 	case memorySampled:
@@ -77,6 +79,15 @@ func (m *memory) arm() {
 	}
 	self := m.self
 	m.timer = time.AfterFunc(MemoryInterval, func() { m.sys.tell(self, sampleMemory{}) })
+}
+
+// limit takes a new budget. Starts that are held for the old one go on when the
+// next sample says so.
+func (m *memory) limit(budget int64) {
+	m.pressure.Budget = budget
+	status := m.sys.Memory()
+	status.Budget = budget
+	m.sys.memoryStatus.Store(&status)
 }
 
 // sample measures all running servers in one goroutine.

@@ -297,3 +297,30 @@ func TestUseIsMeasuredByTheMonotonicClock(t *testing.T) {
 		}
 	}
 }
+
+func TestMemoryBudgetIsChangedInPlace(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, sc := newMemorySystem(t, 0, 2)
+		for i := range 2 {
+			s.mustEcho(fmt.Sprint("s", i))
+			sc.weigh(s, fmt.Sprint("s", i), 60)
+		}
+		for range 4 {
+			tick()
+		}
+		if m := s.Memory(); m.Bytes != 120 || m.Under || m.Budget != 0 {
+			t.Errorf("without a budget: %+v", m)
+		}
+		s.LimitMemory(100)
+		synctest.Wait()
+		if m := s.Memory(); m.Budget != 100 || m.Bytes != 120 {
+			t.Errorf("told at once: %+v", m)
+		}
+		for range 4 {
+			tick()
+		}
+		if m := s.Memory(); m.Bytes != 60 || m.Under {
+			t.Errorf("with a budget of 100: %+v", m)
+		}
+	})
+}

@@ -151,6 +151,9 @@ type (
 	limitStarts struct{ limit int }
 )
 
+// limitMemory: system → memory; the budget in bytes, 0 for none.
+type limitMemory struct{ budget int64 }
+
 // holdStarts: memory → starts, after every sample while it holds them: let one
 // start through until the next, or all again.
 type holdStarts struct{ on bool }

@@ -66,7 +66,7 @@ func (r Ref) Cancel(id uint64, cause error) {
 // deliver hands the call over until it was answered or written to an
 // instance that failed it, at most resends times after the first.
 func (c *cell) deliver(call *backends.Call, resends int) error {
-	if limit := int64(c.sys.opts.MaxCalls); limit > 0 {
+	if limit := c.sys.maxCalls.Load(); limit > 0 {
 		defer c.sys.inFlight.Add(-1)
 		if c.sys.inFlight.Add(1) > limit {
 			return fmt.Errorf("%w: %d calls are in flight on this node (limits.max_calls)", supervisor.ErrOverloaded, limit)

@@ -31,12 +31,13 @@ type Options struct {
 	// MaxParallelStarts bounds the start attempts that run at once.
 	MaxParallelStarts int
 	// MaxCalls bounds the calls in flight on the node, waiting ones included;
-	// one more is refused with supervisor.ErrOverloaded. 0 = no bound.
+	// one more is refused with supervisor.ErrOverloaded. 0 = no bound. LimitCalls
+	// changes it.
 	MaxCalls int
 	// SampleMemory measures the servers; nil leaves them unmeasured and
 	// MemoryBudget without effect.
 	SampleMemory MemorySampler
-	MemoryBudget int64 // bytes of all servers together; 0 = no bound
+	MemoryBudget int64 // bytes of all servers together; 0 = no bound; LimitMemory changes it
 	RunTag       string
 	RunID        uint64
 	Client       backends.ClientInfo
@@ -51,6 +52,7 @@ type Options struct {
 // use.
 type System struct {
 	opts       Options
+	maxCalls   atomic.Int64 // 0 = no bound; read by every call, so it stands among what rarely changes
 	logger     *slog.Logger
 	engine     *engine
 	callBuffer *persistence.CallBuffer
@@ -110,6 +112,7 @@ func New(opts Options) (*System, error) {
 		opts.MaxParallelStarts = DefaultParallelStarts()
 	}
 	s := &System{opts: opts, logger: opts.Logger, callBuffer: opts.Store.CallBuffer(), closed: make(chan struct{}), began: time.Now()}
+	s.LimitCalls(opts.MaxCalls)
 	s.living, s.die = context.WithCancel(context.Background())
 	s.killing, s.kill = context.WithCancel(context.Background())
 	s.fleet.Store(&fleet{byID: map[string]*cell{}})
