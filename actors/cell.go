@@ -62,6 +62,7 @@ type cell struct {
 	expireAt time.Time
 	retired  string // reason; not empty once the server is being deleted
 	hasty    bool   // a stop now does not wait for the calls in flight
+	down     bool   // an operator has stopped the server, and nobody has wanted it since
 
 	corked   bool // the instance holds lines back for the rest of a burst
 	attempt  *attempt

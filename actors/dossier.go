@@ -68,7 +68,13 @@ func (c *cell) emitEnd(e supervisor.Event) {
 		return
 	}
 	c.crashes++
-	c.sys.emit(e, dossierDocs(c.id, c.crashes, body)...)
+	docs := dossierDocs(c.id, c.crashes, body)
+	// With what the end cost of the restart budget: who reads of the one after a
+	// kill -9 finds the other.
+	if state, err := c.stateDoc(); err == nil {
+		docs = append(docs, state)
+	}
+	c.sys.emit(e, docs...)
 }
 
 // dossier gathers what is known of an unwanted end. It runs between the step

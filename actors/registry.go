@@ -211,7 +211,7 @@ func (r *registry) load(m loadServers) {
 					r.publish(m.cells) // once: a snapshot for each would be quadratic
 					r.tellBroken(m.cells)
 					r.goOn(m.cells)
-					r.keepRunning(m.cells...)
+					r.keepRunning(slices.DeleteFunc(slices.Clone(m.cells), stoppedForGood)...)
 				}
 				if left == 0 || err != nil {
 					answer(m.reply, err)

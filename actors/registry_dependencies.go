@@ -107,6 +107,13 @@ func (r *registry) goOn(cells []*cell) {
 	}
 }
 
+// stoppedForGood: an operator has stopped the server before the runtime ended, and
+// nobody has wanted it since.
+func stoppedForGood(c *cell) bool {
+	k := c.kept.Load()
+	return k != nil && k.down
+}
+
 // keepRunning starts those servers that are to run whether called or not.
 func (r *registry) keepRunning(cells ...*cell) {
 	for _, c := range cells {

@@ -56,7 +56,9 @@ func (c *cell) onStopServer(m stopServer) {
 	c.failWaiting(err)
 	c.stoppers = append(c.stoppers, stopper{func(err error) { answer(m.reply, err) }, c.machine.Epoch})
 	c.withdraw()
+	c.down = c.down || !closing
 	c.step(supervisor.StopWanted{Reason: m.reason})
+	c.publish() // also when nothing ran
 }
 
 func (c *cell) onReset(m resetServer) {

@@ -23,6 +23,7 @@ type serverState struct {
 	Seq     uint64              `json:"seq"`  // of the registration it belongs to
 	Spec    string              `json:"spec"` // fingerprint of what ran
 	Machine supervisor.Snapshot `json:"machine"`
+	Down    bool                `json:"down,omitempty"` // see cell.down
 
 	Calls         int64     `json:"calls"`
 	Failed        int64     `json:"failed"`
@@ -46,6 +47,7 @@ func decodeState(d persistence.Doc) (serverState, error) {
 type kept struct {
 	machine       supervisor.Machine
 	spec          string
+	down          bool
 	totalFailures uint64
 	lastError     string
 	lastSuccess   time.Time
@@ -57,14 +59,17 @@ func (k *kept) sameAs(o *kept) bool {
 	a, b := &k.machine, &o.machine
 	return a.State == b.State && a.Phase == b.Phase && a.LastEpoch() == b.LastEpoch() && a.Failures == b.Failures &&
 		a.Streak == b.Streak && len(a.Restarts) == len(b.Restarts) && a.NextRetryAt.Equal(b.NextRetryAt) &&
-		k.spec == o.spec && k.totalFailures == o.totalFailures
+		k.spec == o.spec && k.down == o.down && k.totalFailures == o.totalFailures
 }
 
 // keep hands the present state to the keeper if it changed. While the runtime
 // closes, what stops is not what is wanted: the state of before is kept.
 func (c *cell) keep() {
+	if c.machine.Live && c.machine.Phase != supervisor.PhaseStopping {
+		c.down = false
+	}
 	k := &kept{
-		machine: c.machine, spec: c.fingerprint, totalFailures: c.totalFailures,
+		machine: c.machine, spec: c.fingerprint, down: c.down, totalFailures: c.totalFailures,
 		lastError: c.lastError, lastSuccess: c.lastSuccess, lastFailure: c.lastFail,
 	}
 	old := c.kept.Load()
@@ -77,18 +82,26 @@ func (c *cell) keep() {
 	}
 	c.unsaved.Store(true)
 	atRest := !c.machine.Live && c.machine.State != old.machine.State
-	c.sys.keeper.tell(atRest)
+	c.sys.keeper.tell(atRest || k.down != old.down)
 }
 
 // state is the stored form of what was kept, with the counters of now.
 func (c *cell) state(now time.Time) serverState {
 	k := c.kept.Load()
 	return serverState{
-		Seq: c.seq, Spec: k.spec, Machine: k.machine.Snapshot(now),
+		Seq: c.seq, Spec: k.spec, Machine: k.machine.Snapshot(now), Down: k.down,
 		Calls: c.counters.Calls.Load(), Failed: c.counters.Failed.Load(), LastUsed: c.counters.LastUsed.Load(),
 		TotalFailures: k.totalFailures, LastError: k.lastError[:min(len(k.lastError), maxStoredError)],
 		LastSuccess: k.lastSuccess, LastFailure: k.lastFailure,
 	}
+}
+
+// stateDoc is the present state as a document, for a commit with an event that
+// must not be stored without it.
+func (c *cell) stateDoc() (persistence.Doc, error) {
+	c.keep()
+	body, err := json.Marshal(c.state(time.Now()))
+	return persistence.Doc{Kind: docState, ID: c.id, Body: body}, err
 }
 
 // adopt takes over what an earlier runtime stored, before the actor starts. A
@@ -99,6 +112,7 @@ func (c *cell) adopt(s serverState, now time.Time) {
 	c.counters.Failed.Store(s.Failed)
 	c.counters.LastUsed.Store(s.LastUsed)
 	c.savedCalls = s.Calls
+	c.down = s.Down
 	c.totalFailures, c.lastError = s.TotalFailures, s.LastError
 	c.lastSuccess, c.lastFail = s.LastSuccess, s.LastFailure
 	if s.Spec == c.fingerprint {

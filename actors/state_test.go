@@ -334,3 +334,39 @@ func TestAuditFindsWhatTheLogDoesNotSay(t *testing.T) {
 		}
 	}
 }
+
+// TestOperatorsStopSurvivesTheRuntime: a permanent server that an operator has
+// stopped stays down in the next runtime, until somebody wants it.
+func TestOperatorsStopSurvivesTheRuntime(t *testing.T) {
+	for name, next := range map[string]func(s *testSystem) persistence.Store{
+		"kill":  (*testSystem).afterKill,
+		"close": func(s *testSystem) persistence.Store { store := s.store; s.closeNow(); return store },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				specs := []supervisor.ServerSpec{spec("stopped", restart(supervisor.Permanent)), spec("kept", restart(supervisor.Permanent)), spec("called", restart(supervisor.Permanent))}
+				s := newTestSystem(t, always(fake.Script{}), specs...)
+				synctest.Wait()
+				for _, id := range []string{"stopped", "called"} {
+					if err := s.Stop(t.Context(), id, "maintenance"); err != nil {
+						t.Fatal(err)
+					}
+				}
+				s.mustEcho("called")
+				time.Sleep(2 * saveInterval)
+				synctest.Wait()
+				again := nextSystem(t, next(s), always(fake.Script{}), specs...)
+				synctest.Wait()
+				again.wantState("stopped", supervisor.Cold, supervisor.PhaseNone)
+				again.wantState("kept", supervisor.Ready, supervisor.PhaseNone)
+				again.wantState("called", supervisor.Ready, supervisor.PhaseNone)
+				again.mustEcho("stopped")
+				time.Sleep(2 * saveInterval)
+				synctest.Wait()
+				third := nextSystem(t, again.afterKill(), always(fake.Script{}), specs...)
+				synctest.Wait()
+				third.wantState("stopped", supervisor.Ready, supervisor.PhaseNone)
+			})
+		})
+	}
+}
