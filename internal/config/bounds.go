@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"io"
+	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
 )
@@ -30,14 +31,12 @@ var byteOrderMark = []byte("\xEF\xBB\xBF")
 // checkText refuses text that would cost the parser too much.
 func checkText(c *collector, data []byte) bool {
 	if len(data) > maxFileBytes {
-		c.fault(position{}, nil, "the file is larger than %d bytes", maxFileBytes)
+		c.fault(positionAt(data, maxFileBytes), nil, "the file is larger than %d bytes", maxFileBytes)
 		return false
 	}
-	separators, directives, line := 0, 0, 1
+	separators, directives := 0, 0
 	for i, b := range data {
 		switch b {
-		case '\n':
-			line++
 		case ':', ',', '[', '{', '#', '&', '*', '!', '|', '>':
 			separators++
 		case '-', '?':
@@ -50,11 +49,18 @@ func checkText(c *collector, data []byte) bool {
 			}
 		}
 		if separators > maxSeparators || directives > maxDirectives {
-			c.fault(position{line: line}, nil, "the file has more than %d YAML separators or %d directives up to here", maxSeparators, maxDirectives)
+			c.fault(positionAt(data, i), nil, "the file has more than %d YAML separators or %d directives up to here", maxSeparators, maxDirectives)
 			return false
 		}
 	}
 	return true
+}
+
+// positionAt is the place of a byte.
+func positionAt(data []byte, i int) position {
+	before := bytes.TrimPrefix(data[:i], byteOrderMark)
+	begin := bytes.LastIndexByte(before, '\n') + 1
+	return position{bytes.Count(before, []byte{'\n'}) + 1, utf8.RuneCount(before[begin:]) + 1}
 }
 
 // expansion counts the tree as a decoder walks it, following aliases. An

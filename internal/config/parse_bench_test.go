@@ -2,8 +2,10 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -26,6 +28,25 @@ func BenchmarkParse(b *testing.B) {
 			for b.Loop() {
 				_, _ = Parse("f", []byte(text), referenceEnv)
 			}
+		})
+	}
+}
+
+// BenchmarkRefusal is what each hostile text costs until it is refused: at most
+// 100 ms and 32 MiB are promised.
+func BenchmarkRefusal(b *testing.B) {
+	texts := hostile()
+	for _, name := range slices.Sorted(maps.Keys(texts)) {
+		text := []byte(texts[name].text)
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			began := spent(b)
+			for b.Loop() {
+				if _, err := Parse("f", text, environment(nil)); err == nil {
+					b.Fatal("it was accepted")
+				}
+			}
+			b.ReportMetric(float64((spent(b)-began).Microseconds())/1000/float64(b.N), "cpu-ms/op")
 		})
 	}
 }

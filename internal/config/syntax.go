@@ -7,6 +7,7 @@ import (
 	"io"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
 )
@@ -24,11 +25,11 @@ func parseYAML(c *collector, data []byte) *yaml.Node {
 	case err == nil:
 		return root
 	case errors.Is(err, io.EOF):
-		c.fault(position{line: 1}, nil, "the file is empty: mcp_servers is missing")
+		c.fault(position{1, 1}, nil, "the file is empty: mcp_servers is missing")
 	case errors.Is(err, errSecondDocument):
-		c.fault(position{line: max(root.Line, 1)}, nil, "%s", err)
+		c.fault(position{max(root.Line, 1), max(root.Column, 1)}, nil, "%s", err)
 	default:
-		c.fault(position{line: syntaxLine(data, r.lines, err)}, nil, "not valid YAML: %s", explainSyntax(err))
+		c.fault(syntaxPosition(data, r.lines, err), nil, "not valid YAML: %s", explainSyntax(err))
 	}
 	return nil
 }
@@ -65,25 +66,54 @@ func decodeNode(dec *yaml.Decoder, n *yaml.Node) (err error) {
 	return dec.Decode(n)
 }
 
-// maxReread bounds the bytes that are parsed again to find a line.
+// maxReread bounds the bytes that are parsed again to find the place of an
+// error.
 const maxReread = 256 << 10
 
-// syntaxLine finds the line of an error. The parser's own number is often
-// that of the enclosing block, or one too low, or missing; so the answer is
-// the first line after which the text has this very error: that is the line
-// itself, or the one that opened what is never closed.
-func syntaxLine(data []byte, linesRead int, err error) int {
+// syntaxPosition finds the place of an error. The parser's own line is often
+// that of the enclosing block, or one too low, or missing, and it has no
+// column; so the answer is the first line after which the text has this very
+// error: that is the line itself, or the one that opened what is never closed.
+func syntaxPosition(data []byte, linesRead int, err error) position {
 	message := withoutLine(err)
+	fails := func(text []byte) bool {
+		_, err := readDocument(&lineReader{rest: text})
+		return err != nil && !errors.Is(err, io.EOF) && withoutLine(err) == message
+	}
 	line, end := max(linesRead, 1), lineEnd(data, linesRead)
-	for budget := maxReread - end; budget > 0 && line > 1; budget -= end {
+	budget := maxReread - end
+	for ; budget > 0 && line > 1; budget -= end {
 		end = bytes.LastIndexByte(data[:max(end-1, 0)], '\n') + 1
-		_, err := readDocument(&lineReader{rest: data[:end]})
-		if err == nil || errors.Is(err, io.EOF) || withoutLine(err) != message {
+		if !fails(data[:end]) {
 			break
 		}
 		line--
 	}
-	return line
+	return position{line, syntaxColumn(data, line, budget, fails)}
+}
+
+// syntaxColumn halves the line of an error until it knows a character with
+// which the error comes and without which it does not. When the budget is used
+// up before, it is the nearest that is known, at least where the line begins.
+func syntaxColumn(data []byte, line, budget int, fails func([]byte) bool) int {
+	begin, end := lineEnd(data, line-1), lineEnd(data, line)
+	text := bytes.TrimRight(data[begin:end], "\r\n")
+	low, high := len(text)-len(bytes.TrimLeft(text, " ")), len(text)
+	for high-low > 1 {
+		middle := (low + high) / 2
+		for middle > low && !utf8.RuneStart(text[middle]) {
+			middle--
+		}
+		if budget -= begin + middle; middle == low || budget < 0 {
+			break
+		}
+		if fails(data[:begin+middle]) {
+			high = middle
+		} else {
+			low = middle
+		}
+	}
+	return utf8.RuneCount(text[:min(low, max(len(text)-1, 0))]) + 1
 }
 
 // lineEnd is the offset behind the n-th line.
