@@ -168,8 +168,8 @@ func parse(c *collector, data []byte, getenv func(string) (string, bool)) *file 
 	d.section(root, v, nil)
 	d.memoryBudget(&doc.Limits)
 	d.retention(&doc.EventStore.Retention)
-	if doc.at.line > 0 && len(doc.Servers.servers)+len(doc.Servers.groups) == 0 && !doc.Discovery.Enabled && !doc.bad("mcp_servers") {
-		c.fault(doc.where("mcp_servers"), nil, "no servers: mcp_servers is missing or empty, and discovery is not enabled")
+	if doc.at.line > 0 && !doc.Servers.given && !doc.Discovery.Enabled && !doc.bad("mcp_servers") {
+		c.fault(doc.where("mcp_servers"), nil, "no servers: mcp_servers is missing, and discovery is not enabled; write mcp_servers: {} if all of them are made by the API")
 	}
 	return doc
 }

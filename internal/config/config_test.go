@@ -207,3 +207,44 @@ func TestFaultTextHasWhatIsKnown(t *testing.T) {
 		}
 	}
 }
+
+// TestFileWithoutServersIsAcceptedIfItSaysSo: as in the reference, all of them
+// may come by the API; and the export of an empty fleet must load.
+func TestFileWithoutServersIsAcceptedIfItSaysSo(t *testing.T) {
+	t.Parallel()
+	c := mustParse(t, "mcp_servers: {}\n", nil)
+	e, err := c.Export()
+	if err != nil || e.YAML != "mcp_servers: {}\n" {
+		t.Fatalf("%q, %v", e.YAML, err)
+	}
+	if e, err = Default().Export(); err != nil {
+		t.Fatal(err)
+	}
+	mustParse(t, e.YAML, nil)
+}
+
+// TestToolsOfTheReferenceHaveTheirSchema: it reads two spellings.
+func TestToolsOfTheReferenceHaveTheirSchema(t *testing.T) {
+	t.Parallel()
+	c := mustParse(t, oneServer("tools: [{name: a, input_schema: {type: object, required: [x]}, output_schema: {type: object}}, {name: b, inputSchema: {type: object, title: B}, input_schema: {}}]"), nil)
+	got := fmt.Sprintf("%s %s", c.Servers[0].Tools[0], c.Servers[0].Tools[1])
+	want := `{"name":"a","inputSchema":{"type":"object","required":["x"]},"outputSchema":{"type":"object"}} {"name":"b","inputSchema":{"type":"object","title":"B"},"input_schema":{}}`
+	if got != want {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestCanaryOfTheReference(t *testing.T) {
+	t.Parallel()
+	const group = "mcp_servers:\n  s: {command: [x]}\n  g: {mode: group, members: [{id: s}], canary: {member: s, %s}}\n"
+	c := mustParse(t, fmt.Sprintf(group, "split_pct: 20"), nil)
+	if got := c.GroupSpecs[0].Canary; got == nil || got.Percent != 20 || len(c.Warnings()) != 0 {
+		t.Errorf("got %+v, %v", got, c.Warnings())
+	}
+	if f := oneFault(t, fmt.Sprintf(group, "split_pct: 20, percent: 30"), nil); f.Path != "mcp_servers.g.canary.split_pct" {
+		t.Errorf("got %v", f)
+	}
+	if u := mustParse(t, fmt.Sprintf(group, "pinned_tenants: {t: s}"), nil).Unsupported(); len(u) != 1 || u[0].Path != "mcp_servers.g.canary.pinned_tenants" {
+		t.Errorf("got %v", u)
+	}
+}

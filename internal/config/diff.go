@@ -81,7 +81,7 @@ func (p *Plan) diffGroups(before, after []Group) {
 		switch {
 		case j < 0:
 			p.AddedGroups = append(p.AddedGroups, g.ID)
-		case same(reflect.ValueOf(before[j]), reflect.ValueOf(*g)):
+		case same(reflect.ValueOf(before[j].canonical()), reflect.ValueOf(g.canonical())):
 			p.UnchangedGroups = append(p.UnchangedGroups, g.ID)
 		default:
 			p.ChangedGroups = append(p.ChangedGroups, g.ID)

@@ -37,14 +37,19 @@ func TestVariablesAreReplacedOnceInEveryValue(t *testing.T) {
 func TestPlainVariableTakesTheTypeOfItsText(t *testing.T) {
 	t.Parallel()
 	vars := map[string]string{"TTL": "120", "HALF": "7.5", "ON": "true", "MODE": "subprocess"}
-	c := mustParse(t, oneServer("idle_ttl_s: ${TTL}\nhealth_check_interval_s: ${HALF}\nmode: '${MODE}'\nread_only: ${OFF:-false}\nmax_concurrency: ${N:-5}"), vars)
-	s := c.Servers[0]
-	if s.IdleTTL != 2*time.Minute || s.HealthCheckInterval != 7500*time.Millisecond || s.ReadOnly || s.MaxConcurrency != 5 {
-		t.Errorf("got %+v", s)
+	for _, text := range []string{
+		"idle_ttl_s: ${TTL}\nhealth_check_interval_s: ${HALF}\nmode: '${MODE}'\nread_only: ${OFF:-false}\nmax_concurrency: ${N:-5}",
+		"idle_ttl_s: \"${TTL}\"\nhealth_check_interval_s: '${HALF}'\nmode: '${MODE}'\nread_only: \"${OFF:-false}\"\nmax_concurrency: '${N:-5}'",
+	} {
+		c := mustParse(t, oneServer(text), vars)
+		s := c.Servers[0]
+		if s.IdleTTL != 2*time.Minute || s.HealthCheckInterval != 7500*time.Millisecond || s.ReadOnly || s.MaxConcurrency != 5 {
+			t.Errorf("got %+v", s)
+		}
 	}
-	for _, written := range []string{`idle_ttl_s: "${TTL}"`, `idle_ttl_s: '${TTL}'`, `idle_ttl_s: !!str ${TTL}`, `idle_ttl_s: 1${TTL}`, `read_only: "${ON}"`} {
+	for _, written := range []string{`idle_ttl_s: "120"`, `idle_ttl_s: !!str ${TTL}`, `idle_ttl_s: 1${TTL}`, `read_only: "x${ON}"`} {
 		f := oneFault(t, oneServer(written), vars)
-		if strings.Contains(f.Message, "120") || !strings.Contains(f.Message, "found a text") {
+		if strings.Contains(written, "$") && strings.Contains(f.Message, "120") || !strings.Contains(f.Message, "found ") || !strings.Contains(f.Message, "text") {
 			t.Errorf("%s: got %v", written, f)
 		}
 	}

@@ -59,6 +59,7 @@ func groupOf(s supervisor.GroupSpec) Group {
 func (g *Group) with(spec supervisor.GroupSpec) Group {
 	out := groupOf(spec)
 	out.keyed, out.Tools.Policy = g.keyed, g.Tools.Policy
+	out.Canary.PinnedTenants = g.Canary.PinnedTenants
 	out.Access, out.Capabilities, out.ToolAccess, out.ToolProjection = g.Access, g.Capabilities, g.ToolAccess, g.ToolProjection
 	for i := range out.Members {
 		to := &out.Members[i]

@@ -19,8 +19,12 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, f *field, p *path) bool 
 	if n.Kind != yaml.ScalarNode {
 		return d.mismatch(n, p, want)
 	}
+	is := n // with the type it is used as
+	if n.Style&yaml.TaggedStyle == 0 && wholeReference.MatchString(d.written[n]) {
+		is = &yaml.Node{Kind: yaml.ScalarNode, Value: n.Value} // many put every ${VAR} in quotes
+	}
 	if v.Type() == durationType {
-		seconds, ok := number(n)
+		seconds, ok := number(is)
 		if !ok || !f.within(seconds) {
 			return d.mismatch(n, p, want)
 		}
@@ -29,19 +33,19 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, f *field, p *path) bool 
 	}
 	switch v.Kind() {
 	case reflect.Bool:
-		b, ok := truth(n)
+		b, ok := truth(is)
 		if !ok {
 			return d.mismatch(n, p, want)
 		}
 		v.SetBool(b)
 	case reflect.Int:
-		whole, ok := integer(n)
+		whole, ok := integer(is)
 		if !ok || !f.within(float64(whole)) {
 			return d.mismatch(n, p, want)
 		}
 		v.SetInt(whole)
 	case reflect.Float64:
-		x, ok := number(n)
+		x, ok := number(is)
 		if !ok || !f.within(x) {
 			return d.mismatch(n, p, want)
 		}

@@ -149,8 +149,10 @@ type GroupBreaker struct {
 // GroupCanary sends a share of the calls to one member.
 type GroupCanary struct {
 	keyed
-	Member  string `cfg:"member,required"`
-	Percent int    `cfg:"percent" min:"0" max:"100"`
+	Member        string `cfg:"member,required"`
+	Percent       int    `cfg:"percent" min:"0" max:"100"`
+	SplitPct      int    `cfg:"split_pct" min:"0" max:"100"` // the reference's name of Percent
+	PinnedTenants Opaque `cfg:"pinned_tenants"`
 }
 
 // GroupOutlier says when a member that is slower than the others leaves the

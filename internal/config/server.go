@@ -14,6 +14,7 @@ import (
 // serverMap is mcp_servers: servers and groups under one roof, told apart by
 // their mode, each in file order.
 type serverMap struct {
+	given   bool // in the file, if only as {}
 	servers []Server
 	groups  []Group
 	specs   []supervisor.ServerSpec // of servers, same index
@@ -25,6 +26,7 @@ func (m *serverMap) decodeNode(d *decoder, n *yaml.Node, p *path) bool {
 	if n.Kind != yaml.MappingNode {
 		return d.mismatch(n, p, "a map from server ids to server definitions")
 	}
+	m.given = true
 	entries := pairs(n)
 	if len(entries) > maxServers {
 		d.fault(positionOf(n), p, "%d servers are defined, the limit is %d", len(entries), maxServers)
@@ -77,6 +79,13 @@ func (m *serverMap) addGroup(d *decoder, pr pair, p *path) bool {
 	setDefaults(v)
 	good := d.section(pr.value, v, p)
 	g.at = pr.at
+	if c := &g.Canary; c.has("split_pct") {
+		if c.has("percent") && c.Percent != c.SplitPct {
+			d.fault(c.where("split_pct"), p.child("canary").child("split_pct"), "percent and split_pct are two names of one key and must not differ")
+			good = false
+		}
+		c.Percent, c.SplitPct = c.SplitPct, 0
+	}
 	m.groups = append(m.groups, g)
 	return good
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 
 	"gopkg.in/yaml.v3"
 )
@@ -53,6 +54,10 @@ func (t *Tools) predefined(d *decoder, n *yaml.Node, p *path) bool {
 	return good
 }
 
+// otherSpelling has the names that the reference reads, too, where the one of
+// the protocol is missing.
+var otherSpelling = map[string]string{"inputSchema": "input_schema", "outputSchema": "output_schema"}
+
 // tool checks what the protocol demands of a tool object and leaves the rest
 // as it is written. A missing inputSchema becomes that of any object.
 func tool(d *decoder, n *yaml.Node, names map[string]bool, p *path) (json.RawMessage, bool) {
@@ -60,6 +65,7 @@ func tool(d *decoder, n *yaml.Node, names map[string]bool, p *path) (json.RawMes
 		return nil, d.mismatch(n, p, "a tool object: a map with name and inputSchema")
 	}
 	var name, schema *yaml.Node
+	n = inOneSpelling(n)
 	for _, pr := range pairs(n) {
 		switch pr.key {
 		case "name":
@@ -88,4 +94,28 @@ func tool(d *decoder, n *yaml.Node, names map[string]bool, p *path) (json.RawMes
 		raw = append(raw[:len(raw)-1], `,"inputSchema":{"type":"object"}}`...)
 	}
 	return raw, ok
+}
+
+// inOneSpelling is the tool object with the names of the protocol.
+func inOneSpelling(n *yaml.Node) *yaml.Node {
+	all := pairs(n)
+	has := func(key string) bool {
+		return slices.ContainsFunc(all, func(pr pair) bool { return pr.key == key })
+	}
+	out := *n
+	for key, other := range otherSpelling {
+		if !has(other) || has(key) {
+			continue
+		}
+		content := slices.Clone(out.Content)
+		for i := 0; i+1 < len(content); i += 2 {
+			if content[i].Value == other {
+				renamed := *content[i]
+				renamed.Value = key
+				content[i] = &renamed
+			}
+		}
+		out.Content = content
+	}
+	return &out
 }

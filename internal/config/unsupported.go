@@ -89,6 +89,7 @@ func (u *unbuilt) server(s *Server, p *path) {
 const noPolicies = "tool access policies are not built in this version, and every tool would be open"
 
 func (u *unbuilt) group(g *Group, p *path) {
+	u.when(g.Canary.PinnedTenants.Set(), g.Canary.recorder(), p.child("canary"), "pinned_tenants", "pins of tenants are not built in this version")
 	u.when(g.Tools.Policy.Restricts(), g.recorder(), p, "tools", noPolicies)
 	for _, opaque := range []struct {
 		key   string

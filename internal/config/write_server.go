@@ -32,7 +32,7 @@ func (m *serverMap) encodeNode(w *writer, p *path, _ shade) *yaml.Node {
 			out.add(id, w.section(reflect.ValueOf(of).Elem(), p.child(id), clear))
 		}
 	}
-	return out.node()
+	return keep(out.node()) // a file without the key is refused
 }
 
 // server writes an entry of mcp_servers, the mode in any case.
@@ -93,6 +93,16 @@ func canonical(s Server) Server {
 		}
 	}
 	return s
+}
+
+// canonical is the group with its members in their one spelling.
+func (g *Group) canonical() Group {
+	out := *g
+	out.Members = slices.Clone(g.Members)
+	for i := range out.Members {
+		out.Members[i].Server = canonical(out.Members[i].Server)
+	}
+	return out
 }
 
 // secretPart is how much of a word of a command is a secret.
