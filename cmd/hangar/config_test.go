@@ -76,3 +76,44 @@ func TestConfigCommandsAnswerWithTextAndExitCode(t *testing.T) {
 		})
 	}
 }
+
+// TestConfigurationIsFoundWhereTheReferenceLooks: that of the user before that of
+// the working directory, and none of them if one is named.
+func TestConfigurationIsFoundWhereTheReferenceLooks(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	t.Chdir(t.TempDir())
+	if got := findConfig(); got != "" {
+		t.Errorf("found %q where there is none", got)
+	}
+	if err := os.Mkdir("config.yaml", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if got := findConfig(); got != "" {
+		t.Errorf("found the directory %q", got)
+	}
+	user := filepath.Join(home, ".config", "mcp-hangar", "config.yaml")
+	if err := os.MkdirAll(filepath.Dir(user), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"config.yaml", user} {
+		if err := os.RemoveAll(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte("mcp_servers: {a: {command: [x]}}"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := findConfig(); got != path {
+			t.Errorf("found %q, want %q", got, path)
+		}
+	}
+	p := launch(t, []string{"HOME=" + home}, "config", "check")
+	if code := p.exit(); code != 0 || !strings.Contains(p.stdout.String(), user+": 1 servers") {
+		t.Errorf("exit code %d\n%s%s", code, &p.stdout, &p.stderr)
+	}
+	named := writeFile(t, "named.yaml", "mcp_servers: {}")
+	p = launch(t, []string{"HOME=" + home}, "config", "check", "-c", named)
+	if code := p.exit(); code != 0 || !strings.Contains(p.stdout.String(), named+": 0 servers") {
+		t.Errorf("exit code %d\n%s%s", code, &p.stdout, &p.stderr)
+	}
+}

@@ -46,7 +46,7 @@ var environment = []struct{ variable, flag string }{
 
 func (f *serveFlags) register(cmd *cobra.Command) {
 	fs := cmd.PersistentFlags()
-	fs.StringVarP(&f.config, "config", "c", "", "configuration `file` of the fleet (MCP_CONFIG)")
+	fs.StringVarP(&f.config, "config", "c", "", "configuration `file` of the fleet (MCP_CONFIG); else ~/.config/mcp-hangar/config.yaml or config.yaml, if one is there")
 	fs.StringVar(&f.dataDir, "data-dir", "", "`directory` of the state and the event log; without it both are in memory (HANGAR_DATA_DIR)")
 	fs.BoolVar(&f.http, "http", false, "serve HTTP; without it one MCP client is served over stdio (MCP_MODE=http)")
 	fs.StringVar(&f.host, "host", "127.0.0.1", "`address` to listen on (MCP_HTTP_HOST)")
@@ -82,6 +82,9 @@ func (f *serveFlags) read(cmd *cobra.Command) error {
 		if err := f.set.Set(e.flag, value); err != nil {
 			return fmt.Errorf("environment variable %s: %q is no value for --%s: %w", e.variable, value, e.flag, cause(err))
 		}
+	}
+	if f.config == "" && !f.set.Changed("config") {
+		f.config = findConfig()
 	}
 	source := func(flag string) string {
 		if variable := byVariable[flag]; variable != "" {

@@ -62,6 +62,9 @@ func isLoopback(host string) bool {
 // printHints tells a newcomer what to try next.
 func (f *serveFlags) printHints(w io.Writer, servers []*hangar.View, addr string) {
 	fmt.Fprintf(w, "Hangar %s serves %d MCP servers.\n\n  MCP   http://%s/mcp\n  REST  http://%s/api\n", hangar.Version, len(servers), addr, addr)
+	if f.config != "" {
+		fmt.Fprintf(w, "  file  %s\n", f.config)
+	}
 	if f.dataDir == "" {
 		fmt.Fprintln(w, "  state is in memory only; --data-dir DIR keeps it")
 	}
