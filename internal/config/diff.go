@@ -61,6 +61,11 @@ func Diff(before, after *Config) Plan {
 	return p
 }
 
+// Empty reports that nothing differs.
+func (p Plan) Empty() bool {
+	return len(p.Added)+len(p.Removed)+len(p.Changed)+len(p.AddedGroups)+len(p.RemovedGroups)+len(p.ChangedGroups)+len(p.Sections) == 0
+}
+
 func diffServer(before, after *Server) Change {
 	a, b := canonical(*before), canonical(*after)
 	c := Change{ID: after.ID}

@@ -8,10 +8,6 @@ import (
 	"github.com/aabb9013/hangar/supervisor"
 )
 
-func empty(p Plan) bool {
-	return len(p.Added)+len(p.Removed)+len(p.Changed)+len(p.AddedGroups)+len(p.RemovedGroups)+len(p.ChangedGroups)+len(p.Sections) == 0
-}
-
 func TestDiffGoesByMeaning(t *testing.T) {
 	t.Parallel()
 	const base = "mcp_servers:\n  a: {command: [x, y], env: {A: b}}\n"
@@ -27,7 +23,7 @@ func TestDiffGoesByMeaning(t *testing.T) {
 		if len(p.Changed) > 0 {
 			got = fmt.Sprint(p.Changed[0].Keys, p.Changed[0].Restart)
 		}
-		if got != c.keys || empty(p) != (c.keys == "") {
+		if got != c.keys || p.Empty() != (c.keys == "") {
 			t.Errorf("%s: got %+v, want %s", c.name, p, c.keys)
 		}
 	}
@@ -63,7 +59,7 @@ health: {enabled: false}
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if p := Diff(before, before); !empty(p) {
+	if p := Diff(before, before); !p.Empty() {
 		t.Errorf("a configuration differs from itself: %+v", p)
 	}
 }
@@ -125,5 +121,35 @@ func TestConfigurationOfAFleetHasTheServersOfFileAndAPI(t *testing.T) {
 `
 	if text != want {
 		t.Errorf("got\n%s", text)
+	}
+}
+
+// TestTextDiffIsEmptyForOneMeaning: what is written differently and means the
+// same is no difference.
+func TestTextDiffIsEmptyForOneMeaning(t *testing.T) {
+	t.Parallel()
+	vars := map[string]string{"DIR": "/srv/a", "TTL": "60"}
+	const text = `mcp_servers:
+  a:
+    command: [x, y]
+    cwd: /srv/a
+    idle_ttl_s: 60
+    network: bridge
+  g: {mode: group, members: [{id: own, command: [x, y], network: bridge}]}
+`
+	before := mustParse(t, text, vars)
+	for name, other := range map[string]string{
+		"variables": strings.NewReplacer("/srv/a", "${DIR}", "60", "${TTL}").Replace(text),
+		"args":      strings.NewReplacer("command: [x, y]\n", "command: [x]\n    args: [y]\n", "command: [x, y],", "command: [x], args: [y],").Replace(text),
+		"network":   strings.ReplaceAll(text, "network:", "network_mode:"),
+		"defaults":  text + "logging: {level: info}\nexecution:\ndiscovery: {sources: []}\n",
+	} {
+		after := mustParse(t, other, vars)
+		if p := Diff(before, after); !p.Empty() {
+			t.Errorf("%s: %+v", name, p)
+		}
+		if d, err := TextDiff("a", "b", before, after); err != nil || d != "" {
+			t.Errorf("%s: %v\n%s", name, err, d)
+		}
 	}
 }

@@ -115,6 +115,9 @@ func (c *Config) Document() (map[string]any, error) {
 // forms, with three lines of context. It is empty when they mean the same.
 // Secrets are not in it; one that differs says only that.
 func TextDiff(oldName, newName string, before, after *Config) (string, error) {
+	if p := Diff(before, after); p.Empty() {
+		return "", nil // ${DIR} and what it stands for are written differently
+	}
 	known := &comparing{values: make(map[string]string)}
 	oldText, err := encode(before.tree(known))
 	if err != nil {

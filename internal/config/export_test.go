@@ -28,7 +28,7 @@ func TestWrittenConfigurationReadsBackAsItIs(t *testing.T) {
 		if err != nil {
 			t.Fatalf("seed %d: %v\n%s", seed, err, text)
 		}
-		if p := Diff(c, back); !empty(p) {
+		if p := Diff(c, back); !p.Empty() {
 			t.Fatalf("seed %d: %+v\n%s", seed, p, text)
 		}
 		if d, err := TextDiff("a", "b", c, back); err != nil || d != "" {
@@ -77,7 +77,7 @@ func TestExportLoadExportIsIdentical(t *testing.T) {
 			t.Fatal(err)
 		}
 		back := exported(t, c, first)
-		if p := Diff(c, back); !empty(p) {
+		if p := Diff(c, back); !p.Empty() {
 			t.Fatalf("seed %d: %+v\n%s", seed, p, first.YAML)
 		}
 		second, err := back.Export()
@@ -144,7 +144,7 @@ func TestNoSecretLeavesInAnyForm(t *testing.T) {
 	}
 	golden(t, "secrets_export.golden", e.YAML)
 	back := exported(t, c, e)
-	if p := Diff(c, back); !empty(p) {
+	if p := Diff(c, back); !p.Empty() {
 		t.Errorf("%+v", p)
 	}
 }

@@ -36,7 +36,7 @@ func TestGroupsAreWrittenWithTheServersTheyDefine(t *testing.T) {
 	t.Parallel()
 	c := mustParse(t, groupsFile, map[string]string{"TOKEN": "hunter2"})
 	now := c.WithSpecs(c.Servers).WithGroups(c.GroupSpecs)
-	if p := Diff(c, now); !empty(p) {
+	if p := Diff(c, now); !p.Empty() {
 		t.Errorf("got %+v", p)
 	}
 	e, err := now.Export()
