@@ -95,11 +95,11 @@ const secretsFile = `
 mcp_servers:
   a:
     command: [run, --api-key, hunter2, --token=hunter2, API_TOKEN=hunter2, "https://u:hunter2@h/x", "--url=https://h/?api_key=hunter2", plain]
-    args: [--password, hunter2, -H, "x-api-key: hunter2", --header, "Authorization: Bearer hunter2", "--header=X-Api-Key: hunter2", '{"password": "hunter2"}', ghp_hunter2hunter2hunter2, "-H", "Authorization: Bearer ${UNSET:-hunter2}"]
+    args: [--password, hunter2, -H, "x-api-key: hunter2", --header, "Authorization: Bearer hunter2", "--header=X-Api-Key: hunter2", '{"password": "hunter2"}', ghp_hunter2hunter2hunter2, "-H", "Authorization: Bearer ${UNSET:-hunter2}", DB_PASS=hunter2, --db-pass, hunter2, -H, "Cookie: session=hunter2", --passphrase=hunter2, "host=db password=hunter2", "u:hunter2@h:1", "--proxy=u:hunter2@h"]
     env: {HOST: hunter2, TOKEN: "${TOKEN}", WITH_DEFAULT: "${UNSET:-hunter2}", MIXED: "hunter2${TOKEN}", EMPTY: ""}
     description: no secret
     tools: [{name: t, inputSchema: {type: object, properties: {token: {type: string, default: sk-hunter2hunter2hunter2}}}}]
-    canary: {nested: [{api_key: hunter2, deep: {x: 1}}], password: [hunter2, 5], token: {a: hunter2}, url: "redis://:hunter2@h", headers: {X-Team: hunter2}}
+    canary: {nested: [{api_key: hunter2, deep: {x: 1}}], password: [hunter2, 5], token: {a: hunter2}, url: "redis://:hunter2@h", headers: {X-Team: hunter2}, list: [[{pass: hunter2}], "Bearer hunter2hunter2"], dsn: "host=db password=hunter2"}
   r:
     mode: remote
     endpoint: https://u:hunter2@h/mcp
@@ -110,7 +110,9 @@ auth:
   stdio: {x: hunter2}
 truncation: {redis_url: "redis://:hunter2@r:6379/0"}
 observability: {langfuse: {public_key: hunter2, secret_key: hunter2}}
-persistence: {postgresql: {dsn: "postgres://u:hunter2@db/x", password: hunter2}}
+persistence: {postgresql: {dsn: "postgres://u:hunter2@db/x", password: hunter2, replica: "host=db user=u password=hunter2"}, sqlite: {path: "file:x?key=hunter2"}}
+discovery: {sources: [{type: docker, registry: "u:hunter2@r.example", registry_auth: {x: [hunter2]}, proxy: "http://u:hunter2@proxy:3128"}]}
+approvals: {slack: {webhook_url: "https://hooks.slack.com/services/T0/B0/hunter2"}, webhook: {url: "https://h/hunter2", timeout: 3}}
 `
 
 func TestNoSecretLeavesInAnyForm(t *testing.T) {

@@ -2,6 +2,8 @@ package config
 
 import (
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/aabb9013/hangar/internal/redact"
@@ -9,18 +11,28 @@ import (
 
 // secretPlace are the keys below which people put secrets under any name.
 func secretPlace(key string) bool {
-	switch strings.ToLower(key) {
-	case "env", "headers", "auth":
-		return true
-	}
-	return false
+	words := strings.FieldsFunc(strings.ToLower(key), func(r rune) bool { return r == '_' || r == '-' })
+	return slices.ContainsFunc(words, func(word string) bool {
+		switch word {
+		case "env", "environment", "headers", "auth", "webhook": // the address of a hook lets anybody in
+			return true
+		}
+		return false
+	})
 }
+
+// prose reports whether a text at p is written for people, in whose texts
+// "key: value" is no secret.
+func prose(p *path) bool { return strings.Contains(strings.ToLower(p.key), "description") }
+
+// userAndPassword is an address without a scheme, as docker and curl take them.
+var userAndPassword = regexp.MustCompile(`^[^\s/:@]+:[^\s/@]+@[^\s@]+$`)
 
 // secretURL reports whether a text is a URL with a user or password in it, or
 // with a parameter that is a secret by its name.
 func secretURL(text string) bool {
 	if !strings.Contains(text, "://") {
-		return false
+		return userAndPassword.MatchString(text) && !strings.Contains(text, "@sha256:")
 	}
 	u, err := url.Parse(text)
 	if err != nil {

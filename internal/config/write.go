@@ -146,7 +146,8 @@ func (w *writer) text(value string, p *path, sh shade) *yaml.Node {
 }
 
 func (w *writer) textFrom(value, written string, p *path, sh shade) *yaml.Node {
-	hidden := sh == dark || sh != open && redact.Sensitive(p.key) || secretURL(value) || redact.HoldsToken(writtenOut(value, written))
+	out := writtenOut(value, written)
+	hidden := sh == dark || sh != open && redact.Sensitive(p.key) || secretURL(value) || redact.HoldsToken(out) || sh != open && !prose(p) && redact.HoldsSecret(out)
 	if hidden && value+written != "" {
 		return textNode(w.secrets.secret(p, value, written))
 	}

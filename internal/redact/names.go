@@ -8,13 +8,16 @@ import (
 // Mark stands wherever a secret was.
 const Mark = "***"
 
-var words = []string{"secret", "key", "token", "password", "passwd", "credential", "authorization"}
+var words = []string{"secret", "key", "token", "password", "passwd", "passphrase", "credential", "authorization", "cookie"}
 
 // Sensitive tells whether what stands under this name is a secret: the
-// contract's four words (reference section 6.6) and three more. It is the rule
-// of configurations, too.
+// contract's four words (reference section 6.6) and some more, and pass where it
+// stands as a word at the end, as in DB_PASS. It is the rule of configurations, too.
 func Sensitive(name string) bool {
 	name = strings.ToLower(name)
+	if before, ok := strings.CutSuffix(name, "pass"); ok && strings.TrimRight(before, "_-") != before || name == "pass" {
+		return true
+	}
 	for _, word := range words {
 		if strings.Contains(name, word) {
 			return true
