@@ -15,12 +15,12 @@ const (
 	// maxSeparators bounds the characters that can begin a value or a
 	// comment, counted before the YAML parser sees the text: its time goes
 	// with them, not with the bytes.
-	maxSeparators = 50_000
+	maxSeparators = 40_000
 	// maxDirectives: the parser compares every %TAG line with all others.
 	maxDirectives = 16
 	// maxNodes, maxDepth and maxExpanded bound the tree as it is read,
 	// every alias counted as often as it is used.
-	maxNodes    = 80_000
+	maxNodes    = 60_000
 	maxDepth    = 64
 	maxExpanded = 4 << 20
 	maxServers  = 10_000
@@ -36,17 +36,11 @@ func checkText(c *collector, data []byte) bool {
 	}
 	separators, directives := 0, 0
 	for i, b := range data {
-		switch b {
-		case ':', ',', '[', '{', '#', '&', '*', '!', '|', '>':
+		switch {
+		case separates(data, i):
 			separators++
-		case '-', '?':
-			if i+1 == len(data) || data[i+1] == ' ' || data[i+1] == '\n' || data[i+1] == '\t' {
-				separators++
-			}
-		case '%':
-			if i == 0 || data[i-1] == '\n' {
-				directives++
-			}
+		case b == '%' && (i == 0 || data[i-1] == '\n'):
+			directives++
 		}
 		if separators > maxSeparators || directives > maxDirectives {
 			c.fault(positionAt(data, i), nil, "the file has more than %d YAML separators or %d directives up to here", maxSeparators, maxDirectives)
@@ -54,6 +48,28 @@ func checkText(c *collector, data []byte) bool {
 		}
 	}
 	return true
+}
+
+// separates reports whether a byte may begin a value or a comment.
+func separates(data []byte, i int) bool {
+	switch data[i] {
+	case ':', ',', '[', '{', '#', '&', '*', '!', '|', '>':
+		return true
+	case '-', '?':
+		return i+1 == len(data) || data[i+1] == ' ' || data[i+1] == '\n' || data[i+1] == '\t'
+	}
+	return false
+}
+
+// costOf is about what the parser takes for a text, in bytes of plain text.
+func costOf(data []byte) int {
+	cost := len(data)
+	for i := range data {
+		if separates(data, i) {
+			cost += 8
+		}
+	}
+	return cost
 }
 
 // positionAt is the place of a byte.

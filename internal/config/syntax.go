@@ -66,9 +66,9 @@ func decodeNode(dec *yaml.Decoder, n *yaml.Node) (err error) {
 	return dec.Decode(n)
 }
 
-// maxReread bounds the bytes that are parsed again to find the place of an
-// error.
-const maxReread = 256 << 10
+// maxReread bounds what is parsed again to find the place of an error, as costOf
+// counts.
+const maxReread = 400 << 10
 
 // syntaxPosition finds the place of an error. The parser's own line is often
 // that of the enclosing block, or one too low, or missing, and it has no
@@ -81,10 +81,10 @@ func syntaxPosition(data []byte, linesRead int, err error) position {
 		return err != nil && !errors.Is(err, io.EOF) && withoutLine(err) == message
 	}
 	line, end := max(linesRead, 1), lineEnd(data, linesRead)
-	budget := maxReread - end
-	for ; budget > 0 && line > 1; budget -= end {
+	budget := maxReread - costOf(data[:end])
+	for budget > 0 && line > 1 {
 		end = bytes.LastIndexByte(data[:max(end-1, 0)], '\n') + 1
-		if !fails(data[:end]) {
+		if budget -= costOf(data[:end]); budget < 0 || !fails(data[:end]) {
 			break
 		}
 		line--
@@ -104,7 +104,7 @@ func syntaxColumn(data []byte, line, budget int, fails func([]byte) bool) int {
 		for middle > low && !utf8.RuneStart(text[middle]) {
 			middle--
 		}
-		if budget -= begin + middle; middle == low || budget < 0 {
+		if budget -= costOf(data[:begin+middle]); middle == low || budget < 0 {
 			break
 		}
 		if fails(data[:begin+middle]) {
