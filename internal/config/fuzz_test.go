@@ -24,7 +24,10 @@ func FuzzParse(f *testing.F) {
 			f.Add([]byte(h.text))
 		}
 	}
-	env := environment(map[string]string{"A": "a", "MATH_TTL": "600", "MATH_TOKEN": "${A}"})
+	for _, text := range []string{secretsFile, oneServer("args: ['${A}', 'x${A}y', \"${NONE:-d}\"]\nidle_ttl_s: ${MATH_TTL}\ncanary: {k: '${A}', n: ${MATH_TTL}}")} {
+		f.Add([]byte(text))
+	}
+	env := environment(map[string]string{"A": "a", "TOKEN": "hunter2", "MATH_TTL": "600", "MATH_TOKEN": "${A}"})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		start := spent(t)
 		c, err := Parse("f", data, env)
@@ -48,5 +51,34 @@ func FuzzParse(f *testing.F) {
 		}
 		c.Unsupported()
 		c.Warnings()
+		exportsTheSame(t, c, env)
 	})
+}
+
+// exportsTheSame: what is exported loads, with its variables set, means the same,
+// and is exported the same again.
+func exportsTheSame(t *testing.T, c *Config, env func(string) (string, bool)) {
+	t.Helper()
+	first, err := c.Export()
+	if err != nil {
+		t.Fatal(err)
+	}
+	vars := make(map[string]string)
+	c.tree(recording{newReferences(c), vars})
+	back, err := Parse("export", []byte(first.YAML), func(name string) (string, bool) {
+		if value, ok := vars[name]; ok {
+			return value, true
+		}
+		return env(name)
+	})
+	if err != nil {
+		t.Fatalf("the export does not load: %v\n%s", err, first.YAML)
+	}
+	if p := Diff(c, back); !p.Empty() {
+		t.Errorf("the export means something else: %+v\n%s", p, first.YAML)
+	}
+	second, err := back.Export()
+	if err != nil || first.YAML != second.YAML {
+		t.Errorf("exported again: %v\n%s\nwas\n%s", err, second.YAML, first.YAML)
+	}
 }
