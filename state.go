@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/aabb9013/hangar/actors"
@@ -111,7 +113,11 @@ func Verify(dir string) (*StateReport, error) {
 
 // existing keeps a mistyped path from becoming a new, empty directory.
 func existing(dir string) (string, error) {
-	if tables, _ := filepath.Glob(filepath.Join(dir, "MANIFEST")); len(tables) == 0 {
+	_, err := os.Stat(filepath.Join(dir, "MANIFEST"))
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return "", fmt.Errorf("cannot open %s: %w: %w", dir, ErrUnwritable, err)
+	case err != nil:
 		return "", fmt.Errorf("cannot open %s: %w", dir, ErrNoState)
 	}
 	return dir, nil

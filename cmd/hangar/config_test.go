@@ -37,6 +37,7 @@ func TestConfigCommandsAnswerWithTextAndExitCode(t *testing.T) {
 		{"check bad", []string{"config", "check", bad}, 1, "", "bad.yaml:2:16: mcp_servers.a.command"},
 		{"check unbuilt", []string{"config", "check", unbuilt}, 1, "", "unbuilt.yaml:3:13"},
 		{"check missing", []string{"config", "check", missing}, 2, "", "missing.yaml"},
+		{"check a directory", []string{"config", "check", os.TempDir()}, 2, "", "next: name a file"},
 		{"check nothing", []string{"config", "check"}, 1, "", "--config or MCP_CONFIG"},
 		{"check two", []string{"config", "check", good, bad}, 1, "", "takes one file"},
 		{"same", []string{"config", "diff", good, same}, 0, "", ""},

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/aabb9013/hangar"
+	settings "github.com/aabb9013/hangar/internal/config"
 )
 
 // Exit codes, as the reference program has them where it has one.
@@ -71,6 +72,8 @@ func advice(err error) string {
 		return "check the path after --config (or in MCP_CONFIG); README tells what the file looks like"
 	case config && errors.Is(err, fs.ErrPermission):
 		return "let this user read the file, or name another one with --config"
+	case errors.Is(err, settings.ErrUnreadable):
+		return "name a file with --config (or in MCP_CONFIG)"
 	case config && errors.Is(err, hangar.ErrNotBuilt):
 		return "take what is listed out of the file, or switch it off; nothing was started"
 	case config:

@@ -136,7 +136,9 @@ func TestUnusableDirectoryIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = os.Chmod(closed, 0o700) })
-		tells(t, runs(t, exitUnavailable, "--http", "--port", "0", "--data-dir", closed).stderr.String(), closed, "permission denied")
+		for _, command := range [][]string{{"--http", "--port", "0"}, {"verify"}, {"backup", "create"}} {
+			tells(t, runs(t, exitUnavailable, append(command, "--data-dir", closed)...).stderr.String(), closed, "permission denied")
+		}
 		t.Log("not root: no read-only volume could be mounted, that case is not tested")
 		return
 	}
