@@ -304,6 +304,10 @@ func TestExportedConfigurationMakesTheSameFleet(t *testing.T) {
 func TestBackupsRotate(t *testing.T) {
 	path := writeConfig(t, quiet+stubYAML("a"))
 	rt := open(t, hangar.Options{ConfigFile: path})
+	// What a killed process has left, readable by all.
+	if err := os.WriteFile(path+".bak.tmp", []byte("half a ba"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	var texts []string
 	for i := range 7 {
 		create(t, rt, stub(fmt.Sprint("made", i)))

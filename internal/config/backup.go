@@ -18,7 +18,12 @@ const maxBackups = 5
 // also after a crash; its errors are those of the file system.
 func WriteBackup(path, text string) (name string, err error) {
 	name = path + ".bak1"
-	temporary, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".bak*.tmp") // 0600
+	// One name, so that what a killed process leaves is not there for ever.
+	unfinished := path + ".bak.tmp"
+	if err := remove(unfinished); err != nil {
+		return "", fmt.Errorf("cannot write a backup beside %s: %w", path, err)
+	}
+	temporary, err := os.OpenFile(unfinished, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return "", fmt.Errorf("cannot write a backup beside %s: %w", path, err)
 	}
