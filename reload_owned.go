@@ -12,7 +12,9 @@ import (
 
 // ownedByFile are the servers and groups that run and that came from the file.
 // It refuses a file that wants an id of somebody else and cannot have it: a
-// server or group made by the API gives way to its like in the file only.
+// server or group made by the API gives way to its like in the file only. And it
+// refuses one that takes away what a server of somebody else depends on, as a
+// deletion by the API is refused.
 func (rt *Runtime) ownedByFile(sys *actors.System, next *config.Config) (servers []supervisor.ServerSpec, groups []supervisor.GroupSpec, err error) {
 	kinds := make(map[string]string, len(next.Servers)+len(next.GroupSpecs))
 	for _, spec := range next.Servers {
@@ -33,6 +35,14 @@ func (rt *Runtime) ownedByFile(sys *actors.System, next *config.Config) (servers
 			return nil, nil, fmt.Errorf("%w: group %q of the file has the id of a server made by the API; delete that or give one of them another id", ErrConfig, id)
 		default:
 			rt.logger.Warn("the configuration file replaces a server of another owner", "server", id, "owner", string(owner))
+		}
+	}
+	for _, v := range sys.Views() {
+		for _, needed := range v.Spec.DependsOn {
+			fromFile := slices.ContainsFunc(servers, func(s supervisor.ServerSpec) bool { return s.ID == needed })
+			if v.Spec.Provenance != supervisor.FromConfig && kinds[v.Spec.ID] == "" && fromFile && kinds[needed] != "server" {
+				return nil, nil, fmt.Errorf("%w: the file no longer has server %q, on which %q depends, that the file does not own; delete that or change it first", ErrConfig, needed, v.Spec.ID)
+			}
 		}
 	}
 	for _, v := range sys.GroupViews() {

@@ -100,3 +100,22 @@ func TestReloadTellsWhatItUndoes(t *testing.T) {
 		t.Errorf("told: %s", told)
 	}
 }
+
+// What a server of the API depends on, no file takes away: an export of what is left
+// could not be loaded.
+func TestReloadTakesNothingAwayThatOthersDependOn(t *testing.T) {
+	path := writeConfig(t, quiet+stubYAML("a", "b"))
+	rt := open(t, hangar.Options{ConfigFile: path})
+	made := stub("made")
+	made.DependsOn = []string{"a"}
+	create(t, rt, made)
+	rewrite(t, path, quiet+stubYAML("b", "c"))
+	if _, err := rt.Reload(t.Context(), hangar.ReloadOptions{}); !errors.Is(err, hangar.ErrConfig) || !strings.Contains(err.Error(), `"made"`) || ids(rt) != "a b made" {
+		t.Errorf("%v, servers %s", err, ids(rt))
+	}
+	// A file that has the server takes it over, with what it depends on.
+	rewrite(t, path, quiet+stubYAML("b", "made"))
+	if _, err := rt.Reload(t.Context(), hangar.ReloadOptions{}); err != nil || ids(rt) != "b made" {
+		t.Errorf("%v, servers %s", err, ids(rt))
+	}
+}
