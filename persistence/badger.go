@@ -81,6 +81,7 @@ func Open(opts Options) (*Badger, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.release())
 	}
+	tellIfReadable(opts.Dir, opts.Logger)
 	return s, nil
 }
 

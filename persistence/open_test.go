@@ -2,8 +2,10 @@ package persistence_test
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -121,6 +123,23 @@ func TestDirectoryIsCreatedPrivate(t *testing.T) {
 	info, err := os.Stat(dir)
 	if err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("got mode %v, err %v, want 0700", info.Mode(), err)
+	}
+}
+
+func TestDirectoryThatOthersMayReadIsTold(t *testing.T) {
+	for mode, told := range map[os.FileMode]bool{0o700: false, 0o750: false, 0o755: true} {
+		dir := t.TempDir()
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+		var log bytes.Buffer
+		s, err := persistence.Open(persistence.Options{Dir: dir, MinFreeBytes: 1, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil || s.Close() != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(log.String(), "other users may read"); got != told {
+			t.Errorf("mode %o: told %v, want %v: %s", mode, got, told, &log)
+		}
 	}
 }
 
