@@ -70,6 +70,10 @@ soak-smoke: build ## the same for a minute
 orphans: build ## kill -9 of the runtime, 20 rounds; fails when a process is left
 	go run ./bench -orphans 20 -hangar bin/hangar
 
+reloads: build ## 20,000 reloads of 50 servers, kills of 1,000; print what grows and how long a restart takes
+	go run ./bench -reloads 20000 -hangar bin/hangar
+	go run ./bench -restarts 20 -hangar bin/hangar
+
 parts: ## fetch the real clients and servers for the end-to-end tests
 	.ci/parts
 
@@ -87,4 +91,4 @@ clean: ## remove what the commands here made, the example fleet's data too
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: build run test race fuzz lint bench bench-smoke recovery soak soak-smoke orphans parts e2e check check-steps clean help
+.PHONY: build run test race fuzz lint bench bench-smoke recovery soak soak-smoke orphans reloads parts e2e check check-steps clean help

@@ -37,6 +37,7 @@ type host struct {
 
 	stubFlags []string // of every server
 	dataDir   string   // of hangar; empty: a new one for each start
+	sections  string   // of hangar's configuration, above its servers
 }
 
 // target is one running system under test.
@@ -47,6 +48,8 @@ type target struct {
 	cmd  *exec.Cmd
 	log  *tail
 	done chan struct{}
+
+	file string // hangar's configuration
 }
 
 // start runs a system with that many servers and returns when it answers.
@@ -56,19 +59,20 @@ func (h *host) start(ctx context.Context, system string, servers int, cold bool)
 		return nil, err
 	}
 	var cmd *exec.Cmd
+	var file string
 	switch system {
 	case "echo":
 		cmd = exec.Command(h.self, "echo", "-addr", addr)
 	case "floor":
 		cmd = exec.Command(h.self, "floor", "-addr", addr, "-servers", strconv.Itoa(servers), "-cold="+strconv.FormatBool(cold))
 	case "hangar", "group":
-		if cmd, err = h.hangarCommand(addr, servers, system == "group"); err != nil {
+		if cmd, file, err = h.hangarCommand(addr, servers, system == "group"); err != nil {
 			return nil, err
 		}
 	default:
 		return nil, fmt.Errorf("%s is not a system that listens", system)
 	}
-	t := &target{name: system, addr: addr, cmd: cmd, log: &tail{}, done: make(chan struct{})}
+	t := &target{name: system, addr: addr, cmd: cmd, log: &tail{}, done: make(chan struct{}), file: file}
 	cmd.Stdout, cmd.Stderr = t.log, t.log
 	h.adopt(cmd)
 	if err := cmd.Start(); err != nil {
@@ -93,30 +97,30 @@ func (h *host) adopt(cmd *exec.Cmd) {
 	cmd.WaitDelay = time.Second
 }
 
-func (h *host) hangarCommand(addr string, servers int, grouped bool) (*exec.Cmd, error) {
+func (h *host) hangarCommand(addr string, servers int, grouped bool) (cmd *exec.Cmd, file string, err error) {
 	dir, err := os.MkdirTemp(h.dir, "hangar-")
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	config := hangarConfig(servers, h.tag, grouped, h.stubFlags...)
-	file := filepath.Join(dir, "hangar.yaml")
+	config := append([]byte(h.sections), hangarConfig(servers, h.tag, grouped, h.stubFlags...)...)
+	file = filepath.Join(dir, "hangar.yaml")
 	if err := os.WriteFile(file, config, 0o600); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	ip, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	data := h.dataDir
 	if data == "" {
 		data = filepath.Join(dir, "data")
 	}
-	cmd := exec.Command(h.hangar, "serve", "--http", "--port", port, "--host", ip, "--config", file,
+	cmd = exec.Command(h.hangar, "serve", "--http", "--port", port, "--host", ip, "--config", file,
 		"--data-dir", data, "--log-level", "ERROR")
 	if h.prof != "" {
 		cmd.Env = []string{"HANGAR_CPUPROFILE=" + h.prof}
 	}
-	return cmd, nil
+	return cmd, file, nil
 }
 
 // hangarConfig is a configuration file with n stub servers that stay up once they are up. It is written by hand, as is

@@ -25,6 +25,8 @@ var trials = map[string]func(ctx context.Context, args []string) error{
 	"-recovery": runRecovery,
 	"-soak":     runSoak,
 	"-orphans":  runOrphans,
+	"-reloads":  runReloads,
+	"-restarts": runRestarts,
 }
 
 const (

@@ -181,6 +181,8 @@ func TestTrialsRefuseNonsense(t *testing.T) {
 	}{
 		{runSoak, nil}, {runSoak, []string{"soon"}}, {runSoak, []string{"-1s"}}, {runSoak, []string{"1s", "-servers", "0"}},
 		{runOrphans, nil}, {runOrphans, []string{"0"}}, {runOrphans, []string{"many"}},
+		{runReloads, nil}, {runReloads, []string{"99"}}, {runReloads, []string{"100", "-servers", "1"}},
+		{runRestarts, nil}, {runRestarts, []string{"0"}}, {runRestarts, []string{"1", "-servers", "0"}},
 		{runRecovery, []string{"-rounds", "0"}}, {runRecovery, []string{"-nonsense"}},
 	} {
 		if err := c.run(t.Context(), c.args); err == nil {
