@@ -28,12 +28,13 @@ type fleet struct {
 
 // server is one of its targets. Its default do answers what it was sent.
 type server struct {
-	view    atomic.Pointer[supervisor.View]
-	do      func(c *backends.Call, timeout time.Duration) error
-	mu      sync.Mutex
-	lines   []string
-	stopped map[uint64]chan error // calls that wait until they are cancelled
-	cancels atomic.Int64
+	view      atomic.Pointer[supervisor.View]
+	do        func(c *backends.Call, timeout time.Duration) error
+	mu        sync.Mutex
+	lines     []string
+	stopped   map[uint64]chan error // calls that wait until they are cancelled
+	overtaken map[uint64]error
+	cancels   atomic.Int64
 }
 
 func newFleet(servers ...*supervisor.View) *fleet {
@@ -97,14 +98,23 @@ func (s *server) Cancel(id uint64, cause error) {
 	if ch, ok := s.stopped[id]; ok {
 		delete(s.stopped, id)
 		ch <- cause
+		return
 	}
+	if s.overtaken == nil {
+		s.overtaken = map[uint64]error{}
+	}
+	s.overtaken[id] = cause // its Do comes a moment later, see Target
 }
 
 // hang waits until the call is cancelled or its time is up.
 func (s *server) hang(c *backends.Call, timeout time.Duration) error {
 	ch := make(chan error, 1)
 	s.mu.Lock()
-	s.stopped[c.ID] = ch
+	if cause, ok := s.overtaken[c.ID]; ok {
+		ch <- cause
+	} else {
+		s.stopped[c.ID] = ch
+	}
 	s.mu.Unlock()
 	select {
 	case cause := <-ch:
