@@ -189,8 +189,7 @@ func (s *stormedReloads) sample(t *trial, reaper, after int) error {
 	return nil
 }
 
-// atRest are the vitals of the runtime and of its reaper when nothing has happened for a while. The files of the store
-// do not count: it opens and closes tables as its log goes on.
+// atRest are the vitals of the runtime and of its reaper when nothing has happened for a while.
 func (r *reloads) atRest(ctx context.Context, t *trial, reaper int) (own, its vitals, err error) {
 	look := func() (vitals, error) { return t.rested(ctx) }
 	if r.quick {
@@ -199,29 +198,11 @@ func (r *reloads) atRest(ctx context.Context, t *trial, reaper int) (own, its vi
 	if own, err = look(); err != nil {
 		return own, its, err
 	}
-	if own.Descriptors, err = openFiles(t.pid, filepath.Dir(t.file)); err != nil {
-		return own, its, err
-	}
 	if its.Descriptors, err = openFiles(reaper, filepath.Dir(t.file)); err != nil {
 		return own, its, err
 	}
 	its.Memory, err = driver.OwnMemory(reaper)
 	return own, its, err
-}
-
-// openFiles counts the descriptors of a process, without files below a directory.
-func openFiles(pid int, without string) (n int, err error) {
-	dir := filepath.Join("/proc", strconv.Itoa(pid), "fd")
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return 0, err
-	}
-	for _, e := range entries {
-		if target, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil && !strings.HasPrefix(target, without) {
-			n++
-		}
-	}
-	return n, nil
 }
 
 // pids are the processes of all servers.
