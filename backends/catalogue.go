@@ -20,13 +20,25 @@ type Catalogue struct {
 	Tools           []Tool          `json:"tools"`
 
 	indexed sync.Once
-	index   map[string]int // into Tools, by name; made by the first call
+	index   map[string]int // into Tools, by name; made by the first call, for a long list
 }
+
+// shortList is up to how many tools are looked through one by one: that costs
+// no more than the index, which takes memory for every server.
+const shortList = 32
 
 // Tool finds a tool by name; the first one, should the server list two. Nil if
 // there is none, or no catalogue. The usual call allocates nothing.
 func (c *Catalogue) Tool(name []byte) *Tool {
 	if c == nil {
+		return nil
+	}
+	if len(c.Tools) <= shortList {
+		for i := range c.Tools {
+			if c.Tools[i].Name == string(name) {
+				return &c.Tools[i]
+			}
+		}
 		return nil
 	}
 	c.indexed.Do(func() {

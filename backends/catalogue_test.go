@@ -12,25 +12,28 @@ func TestCatalogueFindsToolsByName(t *testing.T) {
 		t.Error("a tool of no list")
 	}
 	c := &Catalogue{}
-	for i := range MaxTools {
-		c.Tools = append(c.Tools, Tool{Name: fmt.Sprint("tool", i), Raw: []byte("first")})
-	}
-	c.Tools = append(c.Tools, Tool{Name: "tool7", Raw: []byte("second")})
-	var all sync.WaitGroup
-	for range 4 {
-		all.Go(func() {
-			for i := range MaxTools {
-				if tool := c.Tool([]byte(fmt.Sprint("tool", i))); tool == nil || tool != &c.Tools[i] {
-					t.Errorf("tool %d: %v", i, tool)
+	for _, n := range []int{1, shortList - 1, shortList, shortList + 1, MaxTools} {
+		c = &Catalogue{}
+		for i := range n - 1 {
+			c.Tools = append(c.Tools, Tool{Name: fmt.Sprint("tool", i), Raw: []byte("first")})
+		}
+		c.Tools = append(c.Tools, Tool{Name: "tool0", Raw: []byte("listed twice")})
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				for i := range n - 1 {
+					if tool := c.Tool([]byte(fmt.Sprint("tool", i))); tool != &c.Tools[i] {
+						t.Errorf("tool %d of %d: %v", i, n, tool)
+					}
 				}
-			}
-		})
+			})
+		}
+		all.Wait()
+		if c.Tool([]byte("tool")) != nil || c.Tool(nil) != nil {
+			t.Errorf("a tool that is not in the list of %d", n)
+		}
 	}
-	all.Wait()
-	if c.Tool([]byte("tool")) != nil || c.Tool(nil) != nil {
-		t.Error("a tool that is not in the list")
-	}
-	name := []byte("tool9999")
+	name := []byte("tool9998")
 	if n := testing.AllocsPerRun(100, func() { c.Tool(name) }); n > 0 {
 		t.Errorf("%v allocations", n)
 	}
