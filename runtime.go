@@ -177,7 +177,7 @@ func (rt *Runtime) Start(ctx context.Context) error {
 		ServerConcurrency: rt.batchLimit(rt.cfg.Execution.DefaultServerConcurrency),
 	})
 	rt.api = httpapi.New(httpapi.Options{
-		Runtime: edge, Logger: rt.logger, MCP: rt.front.ServeHTTP,
+		Runtime: edge, Logger: rt.logger, MCP: rt.front,
 		AllowedHosts: rt.opts.AllowedHosts, AllowedOrigins: rt.opts.AllowedOrigins,
 	})
 	rt.watch(rt.cfg.ConfigReload)

@@ -32,8 +32,8 @@ type Options struct {
 	// AllowedOrigins are further accepted Origin values, whole
 	// ("https://console.example:8443").
 	AllowedOrigins []string
-	MaxBodyBytes   int                     // of a REST body; 0 = DefaultMaxBodyBytes
-	MCP            fasthttp.RequestHandler // serves /mcp and below; nil answers 404
+	MaxBodyBytes   int         // of a REST body; 0 = DefaultMaxBodyBytes
+	MCP            mcpEndpoint // the Front that serves /mcp and below; nil answers 404
 	// Authorize decides whether a request may use a permission; nil allows
 	// all. Its error should be or wrap ErrUnauthenticated or ErrForbidden; any
 	// other refuses too. Public routes do not ask it.
@@ -47,7 +47,7 @@ type API struct {
 	log       *slog.Logger
 	guard     edgeGuard
 	maxBody   int
-	mcp       fasthttp.RequestHandler
+	mcp       mcpEndpoint
 	authorize func(*fasthttp.RequestCtx, Permission) error
 	now       func() time.Time
 	page      *metricsPage
@@ -109,7 +109,7 @@ func (a *API) handle(ctx *fasthttp.RequestCtx) {
 			a.fail(ctx, errNoSuchPath(ctx))
 			return
 		}
-		a.mcp(ctx)
+		a.mcp.serve(ctx, h)
 		return
 	}
 	// The server's own limit refuses most of these before they are read; this

@@ -191,7 +191,7 @@ func serveFront(t *testing.T, rt Runtime, change ...func(*FrontOptions)) (*Front
 
 func connect(t *testing.T, f *Front, rt Runtime) *client {
 	t.Helper()
-	addr, stop := startServer(t, testAPI(rt, func(o *Options) { o.MCP = f.ServeHTTP }), nil)
+	addr, stop := startServer(t, testAPI(rt, func(o *Options) { o.MCP = f }), nil)
 	transport := &http.Transport{}
 	t.Cleanup(func() {
 		f.Close()

@@ -49,7 +49,7 @@ func FuzzFrontPost(f *testing.F) {
 		f.Add([]byte(seed), i%2 == 0)
 	}
 	front := NewFront(FrontOptions{Runtime: fuzzFleet()})
-	handler := testAPI(fuzzFleet(), func(o *Options) { o.MCP = front.ServeHTTP }).Handler()
+	handler := testAPI(fuzzFleet(), func(o *Options) { o.MCP = front }).Handler()
 	sessions := map[bool]*session{}
 	for old, version := range map[bool]string{true: "2025-03-26", false: "2025-11-25"} {
 		s, err := front.sessions.open(version)

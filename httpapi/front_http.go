@@ -16,17 +16,21 @@ import (
 // DELETE to end the session (MCP Streamable HTTP, 2025-03-26 and later). It
 // does not check Host and Origin: API.Handler does, before it comes here.
 func (f *Front) ServeHTTP(ctx *fasthttp.RequestCtx) {
+	f.serve(ctx, edgeHeadersOf(&ctx.Request.Header))
+}
+
+// serve is ServeHTTP for who has read the headers.
+func (f *Front) serve(ctx *fasthttp.RequestCtx, h edgeHeaders) {
 	if path := bytes.TrimRight(ctx.URI().PathOriginal(), "/"); string(path) != mcpPath {
 		httpError(ctx, fasthttp.StatusNotFound, nil, codeInvalidRequest, "no such MCP endpoint, the fleet is at /mcp")
 		return
 	}
 	switch {
 	case ctx.IsPost():
-		f.post(ctx)
+		f.post(ctx, &h)
 	case ctx.IsGet():
-		f.openStream(ctx)
+		f.openStream(ctx, &h)
 	case ctx.IsDelete():
-		h := edgeHeadersOf(&ctx.Request.Header)
 		if s := f.sessionOf(ctx, &h, nil); s != nil {
 			f.sessions.close([]byte(s.id))
 			ctx.SetStatusCode(fasthttp.StatusNoContent)
@@ -37,12 +41,11 @@ func (f *Front) ServeHTTP(ctx *fasthttp.RequestCtx) {
 	}
 }
 
-func (f *Front) post(ctx *fasthttp.RequestCtx) {
+func (f *Front) post(ctx *fasthttp.RequestCtx, h *edgeHeaders) {
 	if !isJSON(ctx.Request.Header.ContentType()) {
 		httpError(ctx, fasthttp.StatusUnsupportedMediaType, nil, codeInvalidRequest, "Content-Type must be application/json")
 		return
 	}
-	h := edgeHeadersOf(&ctx.Request.Header)
 	if !h.allows(ctx, "application/json") {
 		httpError(ctx, fasthttp.StatusNotAcceptable, nil, codeInvalidRequest, "Accept must allow application/json and text/event-stream")
 		return
@@ -50,20 +53,20 @@ func (f *Front) post(ctx *fasthttp.RequestCtx) {
 	body := ctx.PostBody()
 	var env jsonrpc.Envelope
 	if err := jsonrpc.Scan(body, f.limits, &env); err != nil {
-		f.badMessage(ctx, &h, body, &env, err)
+		f.badMessage(ctx, h, body, &env, err)
 		return
 	}
 	if isInitialize(body, &env) {
 		f.openSession(ctx, body, &env)
 		return
 	}
-	s := f.sessionOf(ctx, &h, requestID(body, &env))
+	s := f.sessionOf(ctx, h, requestID(body, &env))
 	if s == nil {
 		return
 	}
 	switch env.Kind {
 	case jsonrpc.Request:
-		f.answer(ctx, &h, s, body, &env)
+		f.answer(ctx, h, s, body, &env)
 	case jsonrpc.Notification:
 		f.notify(s, body, &env)
 		ctx.SetStatusCode(fasthttp.StatusAccepted)

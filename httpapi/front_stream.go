@@ -171,13 +171,12 @@ func (f *Front) stream(ctx *fasthttp.RequestCtx, s *session, body []byte, env js
 // openStream is the session's standing stream: it tells of changed tools. A
 // session has one; a new one takes the place of the old, whose client may be
 // gone for half a minute before a write shows it.
-func (f *Front) openStream(ctx *fasthttp.RequestCtx) {
-	h := edgeHeadersOf(&ctx.Request.Header)
+func (f *Front) openStream(ctx *fasthttp.RequestCtx, h *edgeHeaders) {
 	if !h.allows(ctx, "text/event-stream") {
 		httpError(ctx, fasthttp.StatusNotAcceptable, nil, codeInvalidRequest, "GET opens a stream: Accept must allow text/event-stream")
 		return
 	}
-	s := f.sessionOf(ctx, &h, nil)
+	s := f.sessionOf(ctx, h, nil)
 	if s == nil {
 		return
 	}

@@ -172,7 +172,7 @@ func TestClientThatDoesNotReadHoldsUpNobody(t *testing.T) {
 	// A pipe has no buffer that could hold what the client does not read.
 	conn, end := net.Pipe()
 	done := make(chan error, 1)
-	srv := testAPI(fl, func(o *Options) { o.MCP = f.ServeHTTP }).Server()
+	srv := testAPI(fl, func(o *Options) { o.MCP = f }).Server()
 	go func() { done <- srv.ServeConn(end) }()
 	body := progressCall("1", "1")
 	fmt.Fprintf(conn, "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nMcp-Session-Id: %s\r\nContent-Length: %d\r\n\r\n%s", own.id, len(body), body)
@@ -363,7 +363,7 @@ func TestStandingStreamEndsWithTheServer(t *testing.T) {
 	fl := newFleet()
 	f := NewFront(FrontOptions{Runtime: fl})
 	quick(f)
-	addr, stop := startServer(t, testAPI(fl, func(o *Options) { o.MCP = f.ServeHTTP }), nil)
+	addr, stop := startServer(t, testAPI(fl, func(o *Options) { o.MCP = f }), nil)
 	transport := &http.Transport{}
 	c := &client{t: t, url: "http://" + addr + "/mcp", http: &http.Client{Transport: transport}}
 	resp, stream := openStream(t, c.with("2025-11-25"))

@@ -24,6 +24,11 @@ type edgeHeaders struct {
 	hasOrigin                     bool
 }
 
+// mcpEndpoint is a Front; the headers come by value, or they would escape.
+type mcpEndpoint interface {
+	serve(ctx *fasthttp.RequestCtx, h edgeHeaders)
+}
+
 func edgeHeadersOf(h *fasthttp.RequestHeader) (e edgeHeaders) {
 	first := func(to *[]byte, value []byte) {
 		if *to == nil {

@@ -225,3 +225,8 @@ func golden(t *testing.T, name string, body []byte) {
 
 // logTo returns a logger that writes into b.
 func logTo(b *bytes.Buffer) *slog.Logger { return slog.New(slog.NewTextHandler(b, nil)) }
+
+// mcpFunc stands where a Front does.
+type mcpFunc func(*fasthttp.RequestCtx)
+
+func (f mcpFunc) serve(ctx *fasthttp.RequestCtx, _ edgeHeaders) { f(ctx) }

@@ -144,7 +144,7 @@ func TestPanicIsContainedAndLogged(t *testing.T) {
 	var log bytes.Buffer
 	a := testAPI(rt, func(o *Options) {
 		o.Logger = logTo(&log)
-		o.MCP = func(*fasthttp.RequestCtx) { panic(errors.New("mcp hunter2")) }
+		o.MCP = mcpFunc(func(*fasthttp.RequestCtx) { panic(errors.New("mcp hunter2")) })
 	})
 	for _, path := range []string{"/api/mcp_servers/math/stop", "/mcp"} {
 		r := send(t, a, request{method: "POST", path: path, header: map[string]string{"X-Correlation-ID": "c9"}})

@@ -182,7 +182,7 @@ func TestRandomPathsNeverBreakTheRouter(t *testing.T) {
 func TestMCPIsMountedAsItIs(t *testing.T) {
 	var paths []string
 	a := testAPI(testFleet(), func(o *Options) {
-		o.MCP = func(ctx *fasthttp.RequestCtx) { paths = append(paths, string(ctx.Path())); ctx.SetStatusCode(202) }
+		o.MCP = mcpFunc(func(ctx *fasthttp.RequestCtx) { paths = append(paths, string(ctx.Path())); ctx.SetStatusCode(202) })
 		o.Authorize = func(*fasthttp.RequestCtx, Permission) error { return ErrForbidden }
 	})
 	big := strings.Repeat("x", DefaultMaxBodyBytes+1)

@@ -71,7 +71,7 @@ func TestTransportLimits(t *testing.T) {
 	rt := testFleet()
 	mcpBody := 0
 	a := testAPI(rt, func(o *Options) {
-		o.MCP = func(ctx *fasthttp.RequestCtx) { mcpBody = len(ctx.PostBody()) }
+		o.MCP = mcpFunc(func(ctx *fasthttp.RequestCtx) { mcpBody = len(ctx.PostBody()) })
 	})
 	addr, _ := startServer(t, a, nil)
 	hasty, _ := startServer(t, a, func(s *fasthttp.Server) { s.ReadTimeout = 50 * time.Millisecond })
