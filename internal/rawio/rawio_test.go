@@ -95,7 +95,7 @@ func TestStreamCarriesWhatIsLargerThanItsBuffers(t *testing.T) {
 			err = io.ErrShortWrite
 		}
 		if err == nil {
-			n, err = out.Write([]byte("end"))
+			n, err = out.WriteBoth(nil, []byte("end"))
 		}
 		if err == nil && n != 3 {
 			err = io.ErrShortWrite
@@ -135,7 +135,7 @@ func TestStreamEndsWithItsConnection(t *testing.T) {
 			}()
 			go func() {
 				for {
-					if _, err := s.Write(make([]byte, 1<<20)); err != nil {
+					if _, err := s.WriteBoth(nil, make([]byte, 1<<20)); err != nil {
 						ended <- err
 						return
 					}
@@ -156,7 +156,7 @@ func TestStreamEndsWithItsConnection(t *testing.T) {
 	if _, err := s.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("after a reset: %v", err)
 	}
-	if _, err := s.Write([]byte("x")); !errors.Is(err, syscall.EPIPE) {
+	if _, err := s.WriteBoth(nil, []byte("x")); !errors.Is(err, syscall.EPIPE) {
 		t.Errorf("after a reset: %v", err)
 	}
 }
@@ -167,6 +167,10 @@ func TestStreamNeedsADescriptor(t *testing.T) {
 		t.Error("there is a stream of a pipe in memory")
 	}
 }
+
+type rawEnd struct{ *Stream }
+
+func (e rawEnd) Write(p []byte) (int, error) { return e.WriteBoth(nil, p) }
 
 func BenchmarkEcho(b *testing.B) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -185,7 +189,7 @@ func BenchmarkEcho(b *testing.B) {
 	}
 	defer far.Close()
 	for name, ends := range map[string][2]io.ReadWriter{
-		"net": {near, far}, "raw": {NewStream(near), NewStream(far)},
+		"net": {near, far}, "raw": {rawEnd{NewStream(near)}, rawEnd{NewStream(far)}},
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

@@ -62,9 +62,6 @@ func (s *Stream) attemptRead(fd uintptr) bool {
 	return s.readErr != syscall.EAGAIN
 }
 
-// Write is io.Writer's.
-func (s *Stream) Write(p []byte) (int, error) { return s.WriteBoth(nil, p) }
-
 // WriteBoth writes both in one system call, if they fit. It returns how many
 // bytes of both were written.
 func (s *Stream) WriteBoth(first, second []byte) (int, error) {

@@ -11,8 +11,5 @@ func NewStream(any) *Stream { return nil }
 // Read is not called.
 func (*Stream) Read([]byte) (int, error) { panic("rawio: no streams on this system") }
 
-// Write is not called.
-func (*Stream) Write([]byte) (int, error) { panic("rawio: no streams on this system") }
-
 // WriteBoth is not called.
 func (*Stream) WriteBoth(_, _ []byte) (int, error) { panic("rawio: no streams on this system") }
