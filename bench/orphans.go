@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
 	"time"
 )
 
@@ -26,14 +25,8 @@ func runOrphans(ctx context.Context, args []string) error {
 	fs := trialFlags("orphans", &o.settings)
 	fs.IntVar(&o.servers, "servers", 300, "servers")
 	fs.BoolVar(&o.reaperFirst, "reaper-first", false, "kill the reaper just before the runtime, and start the runtime again")
-	if len(args) == 0 {
-		return errors.New("-orphans needs a number of rounds, for example -orphans 20")
-	}
-	rounds, err := strconv.Atoi(args[0])
-	if err != nil || rounds < 1 {
-		return fmt.Errorf("-orphans: %q is no number of rounds", args[0])
-	}
-	if err := fs.Parse(args[1:]); err != nil {
+	rounds, err := leadingNumber(fs, args, "number of rounds", 1, 20)
+	if err != nil {
 		return ignoreHelp(err)
 	}
 	o.stubFlags = []string{"-grandchild"}

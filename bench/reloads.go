@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -47,14 +46,8 @@ func runReloads(ctx context.Context, args []string) error {
 	fs.IntVar(&r.warmup, "warmup", 1000, "reloads before the baseline")
 	fs.IntVar(&r.idle, "unchanged", 500, "servers of the file that does not change")
 	fs.IntVar(&r.idleReloads, "unchanged-reloads", 100, "reloads of that file")
-	if len(args) == 0 {
-		return errors.New("-reloads needs a number, for example -reloads 20000")
-	}
 	var err error
-	if r.reloads, err = strconv.Atoi(args[0]); err != nil || r.reloads < reloadSamples {
-		return fmt.Errorf("-reloads: %q is no number of at least %d", args[0], reloadSamples)
-	}
-	if err := fs.Parse(args[1:]); err != nil {
+	if r.reloads, err = leadingNumber(fs, args, fmt.Sprint("number of at least ", reloadSamples), reloadSamples, 20_000); err != nil {
 		return ignoreHelp(err)
 	}
 	if r.servers < 2 || r.idle < 1 || r.idleReloads < 1 || r.warmup < 0 {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,14 +30,8 @@ func runRestarts(ctx context.Context, args []string) error {
 	var r restarts
 	fs := trialFlags("restarts", &r.settings)
 	fs.IntVar(&r.servers, "servers", 1000, "servers made by the API")
-	if len(args) == 0 {
-		return errors.New("-restarts needs a number of rounds, for example -restarts 20")
-	}
 	var err error
-	if r.rounds, err = strconv.Atoi(args[0]); err != nil || r.rounds < 1 {
-		return fmt.Errorf("-restarts: %q is no number of rounds", args[0])
-	}
-	if err := fs.Parse(args[1:]); err != nil {
+	if r.rounds, err = leadingNumber(fs, args, "number of rounds", 1, 20); err != nil {
 		return ignoreHelp(err)
 	}
 	if r.servers < 1 {

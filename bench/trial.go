@@ -49,6 +49,18 @@ func trialFlags(name string, s *settings) *flag.FlagSet {
 	return fs
 }
 
+// leadingNumber reads the number that a trial wants first, and the flags behind it. what says which it is, example one.
+func leadingNumber(fs *flag.FlagSet, args []string, what string, least, example int) (n int, err error) {
+	trial := strings.TrimPrefix(fs.Name(), "bench ")
+	if len(args) == 0 {
+		return 0, fmt.Errorf("%s needs a %s, for example %s %d", trial, what, trial, example)
+	}
+	if n, err = strconv.Atoi(args[0]); err != nil || n < least {
+		return 0, fmt.Errorf("%s: %q is no %s", trial, args[0], what)
+	}
+	return n, fs.Parse(args[1:])
+}
+
 // open makes the place where the trial's processes work; close ends what is left of them.
 func (s *settings) open() (close func(), err error) {
 	s.tag = fmt.Sprintf("%d-%d", os.Getpid(), time.Now().UnixNano())
