@@ -52,7 +52,7 @@ var layers = []layer{
 		"storage keeps plain records; it decides nothing and calls nobody"},
 	{"supervisor", []string{"backends"},
 		"decisions are pure: they know the contract's types and nothing that acts"},
-	{"backends", []string{"backends", "backends/link", "internal/jsonrpc", "internal/limits"},
+	{"backends", []string{"backends", "backends/link", "internal/jsonrpc", "internal/rawio", "internal/limits"},
 		"a backend knows processes and sockets, not policy: it starts, carries, stops and reports"},
 	{"backends/subprocess", []string{"backends", "backends/link", "internal/jsonrpc", "internal/rawio", "internal/reaper", "internal/limits", "internal/procs"},
 		"child processes are started by the reaper"},

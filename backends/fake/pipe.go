@@ -6,6 +6,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/aabb9013/hangar/internal/rawio"
 )
 
 // pipeSize is the capacity of a stdin, that of a pipe of the kernel.
@@ -104,21 +106,43 @@ func (p *pipe) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
-// Read implements link.Source.
-func (p *pipe) Read(buffer func() []byte, idle func()) (int, error) {
+// Start implements link.Source, by a goroutine that ends with the stream.
+func (p *pipe) Start(to rawio.Receiver) {
+	go func() {
+		for p.await() == nil && to.Received(p.take(to.Space())) {
+		}
+		to.Ended()
+	}()
+}
+
+// Read implements io.Reader for the other end.
+func (p *pipe) Read(b []byte) (int, error) {
+	if err := p.await(); err != nil {
+		return 0, err
+	}
+	return p.take(b), nil
+}
+
+// await waits until there is something to read, for the one who reads.
+func (p *pipe) await() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for p.len() == 0 || p.frozen {
 		switch {
 		case p.broken:
-			return 0, os.ErrClosed
+			return os.ErrClosed
 		case p.ended && !p.frozen:
-			return 0, io.EOF
+			return io.EOF
 		}
-		idle()
 		p.cond.Wait()
 	}
-	b := buffer()
+	return nil
+}
+
+// take reads what there is.
+func (p *pipe) take(b []byte) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.chunk > 0 {
 		b = b[:min(len(b), p.chunk)]
 	}
@@ -127,7 +151,7 @@ func (p *pipe) Read(buffer func() []byte, idle func()) (int, error) {
 		p.buf, p.head = nil, 0 // thousands of idle instances hold no buffers
 	}
 	p.cond.Broadcast()
-	return n, nil
+	return n
 }
 
 func (p *pipe) len() int { return len(p.buf) - p.head }

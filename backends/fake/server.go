@@ -71,10 +71,9 @@ func (s *server) run() {
 		}
 	})
 	chunk := make([]byte, 4<<10)
-	buffer := func() []byte { return chunk }
 	var line []byte
 	for {
-		n, err := s.stdin.Read(buffer, func() {})
+		n, err := s.stdin.Read(chunk)
 		line = append(line, chunk[:n]...)
 		for {
 			end := bytes.IndexByte(line, '\n')

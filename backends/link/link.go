@@ -8,6 +8,7 @@ import (
 
 	"github.com/aabb9013/hangar/backends"
 	"github.com/aabb9013/hangar/internal/jsonrpc"
+	"github.com/aabb9013/hangar/internal/rawio"
 )
 
 // Sink is the stream towards the instance.
@@ -24,11 +25,11 @@ type Sink interface {
 
 // Source is the stream from the instance.
 type Source interface {
-	// Read waits for bytes. It asks buffer for the place to put them before
-	// each attempt, and calls idle before it has to wait, so that the place
-	// can be given back meanwhile.
-	Read(buffer func() []byte, idle func()) (n int, err error)
-	// Widen lets the stream hold more, if it can: long lines come.
+	// Start gives the receiver what comes, until it wants no more or nothing
+	// more comes. It does not wait.
+	Start(to rawio.Receiver)
+	// Widen lets the stream hold more, if it can: long lines come. Called by
+	// the receiver.
 	Widen()
 }
 
@@ -43,8 +44,8 @@ type Config struct {
 	Source     Source
 	Observer   backends.Observer
 	Fail       func(reason error)
-	// Ended is called by the reader when the source ended and every answer
-	// was delivered; it must not block.
+	// Ended is called when the source ended and every answer was delivered; it
+	// must not block.
 	Ended func()
 	// StdinStall is how long a full stdin may stand still.
 	StdinStall time.Duration
@@ -62,8 +63,7 @@ const (
 
 // Link is one open connection. Its methods are safe for concurrent use.
 type Link struct {
-	cfg    Config
-	limits jsonrpc.Limits
+	cfg Config
 
 	out struct {
 		sync.Mutex
@@ -77,29 +77,20 @@ type Link struct {
 	taken atomic.Uint64 // stream position after every line that no sender reads any more
 	calls struct {
 		sync.Mutex
-		pending map[uint64]entry
-		drained chan struct{} // closed when pending becomes empty; nil unless wanted
+		table
+		drained chan struct{} // closed when the table becomes empty; nil unless wanted
 	}
 	inFlight atomic.Int64
 	opened   time.Time
-	trace    trace            // out under its lock, the rest the reader's until readDone is closed
-	noise    noise            // reader only
-	garbled  bool             // the stream was given up; reader only
-	env      jsonrpc.Envelope // of the line at hand; reader only
+	trace    trace  // out under its lock, the rest the reader's until readDone is closed
+	reader   reader // the source's, as are the next two
+	noise    noise
+	garbled  bool // the stream was given up
 	failed   atomic.Bool
 	readDone chan struct{}
 }
 
-// entry is a call in flight with its position in the outgoing stream.
-type entry struct {
-	call    *backends.Call
-	start   uint64
-	control bool
-	// deadline is the call's own, which may be reused once it is finished.
-	deadline time.Time
-}
-
-// Open starts the reader; it ends when the source does.
+// Open starts the source.
 func Open(cfg Config) *Link {
 	if cfg.MaxMessage <= 0 {
 		cfg.MaxMessage = backends.DefaultMaxMessage
@@ -111,9 +102,8 @@ func Open(cfg Config) *Link {
 		cfg.Streams = &backends.StreamCounters{}
 	}
 	l := &Link{cfg: cfg, opened: time.Now(), readDone: make(chan struct{})}
-	l.limits = jsonrpc.Limits{MaxBytes: cfg.MaxMessage}
-	l.calls.pending = make(map[uint64]entry)
-	go l.read()
+	l.reader.link = l
+	cfg.Source.Start(&l.reader)
 	return l
 }
 
@@ -129,7 +119,7 @@ func (l *Link) send(c *backends.Call, kind frameKind, more bool) error {
 		return err
 	}
 	l.calls.Lock()
-	l.calls.pending[c.ID] = entry{call: c, start: l.out.queued, control: control, deadline: c.Deadline}
+	l.calls.put(c.ID, entry{call: c, start: l.out.queued, control: control, deadline: c.Deadline})
 	l.calls.Unlock()
 	if !control {
 		l.inFlight.Add(1)
@@ -179,18 +169,8 @@ func (l *Link) giveUp(e entry, cause error) {
 // Expire cancels the calls whose deadline has come; see backends.Instance. It
 // looks at every call in flight, so it is for the moments when one is due.
 func (l *Link) Expire(now time.Time) (next time.Time) {
-	var due []entry
 	l.calls.Lock()
-	for id, e := range l.calls.pending {
-		switch at := e.deadline; {
-		case at.IsZero():
-		case !at.After(now):
-			due = append(due, e)
-			delete(l.calls.pending, id)
-		case next.IsZero() || at.Before(next):
-			next = at
-		}
-	}
+	due, next := l.calls.takeDue(now)
 	l.signalDrainedLocked()
 	l.calls.Unlock()
 	for _, e := range due {
@@ -236,9 +216,8 @@ func (l *Link) Notify(method string, params []byte) error {
 // take removes a call from the table; whoever gets it must finish it.
 func (l *Link) take(id uint64) (entry, bool) {
 	l.calls.Lock()
-	e, ok := l.calls.pending[id]
+	e, ok := l.calls.take(id)
 	if ok {
-		delete(l.calls.pending, id)
 		l.signalDrainedLocked()
 	}
 	l.calls.Unlock()
@@ -249,7 +228,7 @@ func (l *Link) take(id uint64) (entry, bool) {
 }
 
 func (l *Link) signalDrainedLocked() {
-	if l.calls.drained != nil && len(l.calls.pending) == 0 {
+	if l.calls.drained != nil && l.calls.len() == 0 {
 		close(l.calls.drained)
 		l.calls.drained = nil
 	}
@@ -258,7 +237,7 @@ func (l *Link) signalDrainedLocked() {
 // Drain waits until no call is in flight, or ctx is done.
 func (l *Link) Drain(ctx context.Context) {
 	l.calls.Lock()
-	if len(l.calls.pending) == 0 {
+	if l.calls.len() == 0 {
 		l.calls.Unlock()
 		return
 	}
@@ -284,8 +263,8 @@ func (l *Link) ReadDone() <-chan struct{} { return l.readDone }
 func (l *Link) Close(exit backends.Exit) *backends.Traffic {
 	written := l.endWrites()
 	l.calls.Lock()
-	pending := l.calls.pending
-	l.calls.pending = nil // nobody adds to it: send looks at out.closed first
+	pending := l.calls.table
+	l.calls.table = table{} // nobody adds to it: send looks at out.closed first
 	l.signalDrainedLocked()
 	l.calls.Unlock()
 	var traffic *backends.Traffic
@@ -293,7 +272,7 @@ func (l *Link) Close(exit backends.Exit) *backends.Traffic {
 		traffic = l.traffic(pending, written)
 	}
 	done := 0
-	for _, e := range pending {
+	for _, e := range pending.entries {
 		if !e.control {
 			l.inFlight.Add(-1)
 			done++

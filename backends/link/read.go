@@ -21,20 +21,19 @@ var (
 	wideBuffers = sync.Pool{New: func() any { b := make([]byte, wideSize); return &b }}
 )
 
-// reader holds the unfinished line between reads. buf is nil while there is
-// none, so that an idle link holds no buffer.
+// reader takes what the source reads, and holds the unfinished line between
+// reads. buf is nil while there is none, so that an idle link holds no buffer.
 type reader struct {
-	max  int // the longest line allowed
+	link *Link
 	buf  *[]byte
 	used int
-	seen int    // bytes of the unfinished line already searched for its end
-	wide bool   // long lines come here
-	grow func() // called once, at the first long line
+	seen int  // bytes of the unfinished line already searched for its end
+	wide bool // long lines come here
 }
 
-// space returns where the next bytes go: behind the unfinished line. It never
+// Space implements rawio.Receiver: it returns where the next bytes go: behind the unfinished line. It never
 // grows past the longest line allowed and one byte, which proves a line longer.
-func (r *reader) space() []byte {
+func (r *reader) Space() []byte {
 	if r.buf == nil {
 		r.buf = r.pool().Get().(*[]byte)
 	}
@@ -44,13 +43,13 @@ func (r *reader) space() []byte {
 	full := r.buf
 	if !r.wide {
 		r.wide = true
-		r.grow()
+		r.link.cfg.Source.Widen()
 	}
-	if size := 2 * len(*full); size <= wideSize && wideSize <= r.max {
+	if size := 2 * len(*full); size <= wideSize && wideSize <= r.longest() {
 		r.buf = wideBuffers.Get().(*[]byte)
 	} else {
-		if size >= r.max {
-			size = r.max + 1 // not once more for the last byte
+		if size >= r.longest() {
+			size = r.longest() + 1 // not once more for the last byte
 		}
 		grown := make([]byte, size)
 		r.buf = &grown
@@ -60,8 +59,11 @@ func (r *reader) space() []byte {
 	return (*r.buf)[r.used:]
 }
 
+// longest is the longest line allowed.
+func (r *reader) longest() int { return r.link.cfg.MaxMessage }
+
 func (r *reader) pool() *sync.Pool {
-	if r.wide && wideSize <= r.max {
+	if r.wide && wideSize <= r.longest() {
 		return &wideBuffers
 	}
 	return &readBuffers
@@ -98,36 +100,37 @@ func (r *reader) next(from int) (line []byte, end int, ok bool) {
 	return line, end, true
 }
 
-// read is the link's reader goroutine.
-func (l *Link) read() {
-	defer func() {
-		close(l.readDone)
-		l.cfg.Ended()
-	}()
-	r := reader{max: l.cfg.MaxMessage, grow: l.cfg.Source.Widen}
-	space, idle := r.space, r.release
-	for {
-		n, err := l.cfg.Source.Read(space, idle)
-		if n > 0 {
-			r.used += n
-			l.lines(&r)
-			if r.used > l.cfg.MaxMessage {
-				l.tooLarge()
-			}
-			if l.garbled {
-				l.noteRest((*r.buf)[:r.used])
-				r.used = 0
-				r.release()
-				return
-			}
+// Received implements rawio.Receiver.
+func (r *reader) Received(n int) (goOn bool) {
+	l := r.link
+	if n > 0 {
+		r.used += n
+		l.lines(r)
+		if r.used > l.cfg.MaxMessage {
+			l.tooLarge()
 		}
+		if l.garbled {
+			r.giveUp()
+			return false
+		}
+	}
+	r.release()
+	return true
+}
+
+// Ended implements rawio.Receiver.
+func (r *reader) Ended() {
+	r.giveUp()
+	close(r.link.readDone)
+	r.link.cfg.Ended()
+}
+
+// giveUp remembers the line that never ended, and lets it go.
+func (r *reader) giveUp() {
+	if r.buf != nil {
+		r.link.noteRest((*r.buf)[:r.used])
+		r.used = 0
 		r.release()
-		if err != nil {
-			if r.buf != nil {
-				l.noteRest((*r.buf)[:r.used])
-			}
-			return
-		}
 	}
 }
 
@@ -168,8 +171,9 @@ func (l *Link) line(line []byte) bool {
 		l.noteGot(kindOther, 0, len(line))
 		return false
 	}
-	env := &l.env
-	if err := jsonrpc.Scan(line, l.limits, env); err != nil {
+	envelope := jsonrpc.Envelope{}
+	env := &envelope
+	if err := jsonrpc.Scan(line, jsonrpc.Limits{MaxBytes: l.cfg.MaxMessage}, env); err != nil {
 		return l.badLine(line, env, err)
 	}
 	l.noise.inARow = 0
@@ -238,8 +242,9 @@ func (l *Link) notification(line []byte, env *jsonrpc.Envelope) {
 	// Under the lock, so that the call cannot end and be reused meanwhile.
 	l.calls.Lock()
 	defer l.calls.Unlock()
-	if e, ok := l.calls.pending[id]; ok && e.call.Progress != nil {
-		e.call.Progress(line, env)
+	if e := l.calls.find(id); e != nil && e.call.Progress != nil {
+		kept := *env // so that the others' envelopes need no heap
+		e.call.Progress(line, &kept)
 	}
 }
 

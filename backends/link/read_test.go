@@ -92,8 +92,8 @@ func TestLinkBufferGrowsAndIsReleased(t *testing.T) {
 }
 
 func TestIdleReaderHoldsNoBuffer(t *testing.T) {
-	r := reader{max: 1 << 20}
-	r.used = copy(r.space(), "whole\nrest")
+	r := reader{link: &Link{cfg: Config{MaxMessage: 1 << 20}}}
+	r.used = copy(r.Space(), "whole\nrest")
 	if line, _, ok := r.next(0); !ok || string(line) != "whole" {
 		t.Errorf("got %q, %v", line, ok)
 	}
@@ -249,8 +249,8 @@ func TestAnswersThatNobodyWaitsForAreCounted(t *testing.T) {
 	if <-expired.Done(); expired.Err != backends.ErrDeadline {
 		t.Fatalf("the call ended with %v", expired.Err)
 	}
-	if n := fresh.InFlight(); n != 0 || len(fresh.calls.pending) != 0 {
-		t.Errorf("%d calls in flight, %d in the table after the deadline", n, len(fresh.calls.pending))
+	if n := fresh.InFlight(); n != 0 || len(fresh.calls.ids) != 0 {
+		t.Errorf("%d calls in flight, %d in the table after the deadline", n, len(fresh.calls.ids))
 	}
 	if want := fmt.Sprintf(`"notifications/cancelled","params":{"requestId":%d`, expired.ID); !strings.Contains(fresh.sink.text(), want) {
 		t.Errorf("the server was told %q, want %s in it", fresh.sink.text(), want)

@@ -9,42 +9,32 @@ import (
 	"time"
 
 	"github.com/aabb9013/hangar/backends"
+	"github.com/aabb9013/hangar/internal/rawio"
 )
 
-// script is a Source that delivers one chunk per read, then waits for more or,
-// once closed, ends.
+// script is a Source that delivers one chunk per read, as much of it as there is
+// room for, and ends once it is closed.
 type script struct {
 	chunks chan []byte
-	rest   []byte
-	room   []int // len(buffer()) at each read
-	idles  int
+	room   []int // len(Space()) at each read
 }
 
 func newScript() *script { return &script{chunks: make(chan []byte, 100_000)} }
 
-func (s *script) Read(buffer func() []byte, idle func()) (int, error) {
-	if len(s.rest) == 0 {
-		select {
-		case chunk, ok := <-s.chunks:
-			if !ok {
-				return 0, io.EOF
+func (s *script) Start(to rawio.Receiver) {
+	go func() {
+		defer to.Ended()
+		for chunk := range s.chunks {
+			for len(chunk) > 0 {
+				b := to.Space()
+				s.room = append(s.room, len(b))
+				n := copy(b, chunk)
+				if chunk = chunk[n:]; !to.Received(n) {
+					return
+				}
 			}
-			s.rest = chunk
-		default:
-			s.idles++
-			idle()
-			chunk, ok := <-s.chunks
-			if !ok {
-				return 0, io.EOF
-			}
-			s.rest = chunk
 		}
-	}
-	b := buffer()
-	s.room = append(s.room, len(b))
-	n := copy(b, s.rest)
-	s.rest = s.rest[n:]
-	return n, nil
+	}()
 }
 
 // drain is a Sink that takes at most room bytes, and at most step per attempt.

@@ -123,7 +123,7 @@ const headRoom = 16 * backends.MaxHead
 
 // traffic tells what passed before the end. pending are the calls in flight,
 // not yet finished; bytes before written may have reached the instance.
-func (l *Link) traffic(pending map[uint64]entry, written uint64) *backends.Traffic {
+func (l *Link) traffic(pending table, written uint64) *backends.Traffic {
 	t := &backends.Traffic{}
 	l.out.Lock()
 	sent, out := l.trace.sent, l.trace.out
@@ -131,7 +131,7 @@ func (l *Link) traffic(pending map[uint64]entry, written uint64) *backends.Traff
 	for n := sent - min(sent, backends.MaxFrames); n < sent; n++ {
 		f := l.frame(out[n%backends.MaxFrames])
 		f.Out = true
-		if e, ok := pending[f.ID]; ok && (f.Method == kindNames[kindCall] || e.control) {
+		if e := pending.find(f.ID); e != nil && (f.Method == kindNames[kindCall] || e.control) {
 			f.Head = slices.Clone(e.call.Line[:min(len(e.call.Line), headRoom)])
 			f.Whole = len(f.Head) == len(e.call.Line)
 		}
@@ -139,7 +139,7 @@ func (l *Link) traffic(pending map[uint64]entry, written uint64) *backends.Traff
 	}
 	t.Frames = append(t.Frames, l.received()...)
 	var calls []entry
-	for _, e := range pending {
+	for _, e := range pending.entries {
 		if !e.control {
 			calls = append(calls, e)
 		}

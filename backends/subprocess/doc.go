@@ -5,10 +5,10 @@
 // they leave behind; where there can be none, a thread of this process does as
 // much of that as it can (spawner.go says what both promise).
 //
-// Each instance has its own process group and three goroutines: the link's
-// reader, the drain of stderr into the server's log ring, and the watcher,
-// which fails the calls in flight and reports the end. No OS thread waits for
-// a child.
+// Each instance has its own process group and one goroutine, the watcher, which
+// fails the calls in flight and reports the end. What the instances write is read
+// for all of them together (readers.go), stderr into the servers' log rings. No OS
+// thread waits for a child.
 //
 // The stop ladder (MCP 2025-11-25, lifecycle, shutdown over stdio): close
 // stdin, wait; SIGTERM to the group, wait; SIGKILL to the group.

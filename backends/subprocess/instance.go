@@ -1,10 +1,8 @@
 package subprocess
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -37,7 +35,7 @@ type instance struct {
 	reason error // why Kill was called
 	gone   bool  // the process has ended
 
-	drained chan struct{} // closed when stderr was read to its end
+	stderr stderrLog
 
 	done chan struct{}
 	exit backends.Exit // valid once done is closed
@@ -111,10 +109,10 @@ func (in *instance) watch() {
 	in.mu.Lock()
 	in.gone = true
 	in.mu.Unlock()
-	in.pipes.stdout.SetReadDeadline(time.Now().Add(outputGrace))
-	in.pipes.stderr.SetReadDeadline(time.Now().Add(outputGrace))
+	in.pipes.stdout.EndIn(outputGrace)
+	in.pipes.stderr.EndIn(outputGrace)
 	<-in.Link.ReadDone()
-	<-in.drained // its last words belong before the report of its end
+	<-in.stderr.ended // its last words belong before the report of its end
 
 	in.mu.Lock()
 	status.Asked = in.asked
@@ -156,75 +154,4 @@ func (in *instance) expectExit(reason error) {
 			in.Kill(reason)
 		}
 	})
-}
-
-var stderrBuffers = sync.Pool{New: func() any { b := make([]byte, 8<<10); return &b }}
-
-// drainStderr reads the child's stderr into the server's ring for as long as
-// the child lives: a full pipe would block it.
-func (in *instance) drainStderr() {
-	defer close(in.drained)
-	src := newSource(in.pipes.stderr)
-	var buf *[]byte // borrowed while there is something to read
-	var partial []byte
-	buffer := func() []byte {
-		if buf == nil {
-			buf = stderrBuffers.Get().(*[]byte)
-		}
-		return *buf
-	}
-	idle := func() {
-		if buf != nil {
-			stderrBuffers.Put(buf)
-			buf = nil
-		}
-		if len(partial) == 0 {
-			partial = nil
-		}
-	}
-	defer idle()
-	for {
-		n, err := src.Read(buffer, idle)
-		if n > 0 {
-			partial = in.logLines(partial, (*buf)[:n])
-		}
-		if err != nil {
-			if len(partial) > 0 {
-				in.log(partial)
-			}
-			return
-		}
-	}
-}
-
-// logLines logs every whole line of partial+data and returns the rest; a line
-// over the ring's limit is cut there and its remainder dropped.
-func (in *instance) logLines(partial, data []byte) []byte {
-	for {
-		i := bytes.IndexByte(data, '\n')
-		if i < 0 {
-			if room := backends.LogLineBytes + 1 - len(partial); room > 0 {
-				partial = append(partial, data[:min(room, len(data))]...)
-			}
-			return partial
-		}
-		line := data[:i]
-		if len(partial) > 0 {
-			line = append(partial, line...)
-			partial = partial[:0]
-		}
-		in.log(line)
-		data = data[i+1:]
-	}
-}
-
-func (in *instance) log(line []byte) {
-	if in.spec.Log == nil {
-		return
-	}
-	if len(line) > backends.LogLineBytes+1 {
-		line = line[:backends.LogLineBytes+1]
-	}
-	text := strings.ToValidUTF8(string(bytes.TrimSuffix(line, []byte("\r"))), "\uFFFD")
-	in.spec.Log.Add(backends.LogLine{At: time.Now(), Epoch: in.spec.Epoch, Text: text})
 }

@@ -114,6 +114,9 @@ func TestStartWithoutDescriptorsIsAResourceError(t *testing.T) {
 	e := make(ends, 1)
 	spec := e.spec()
 	spec.Command, spec.Env = stub()
+	if _, err := b.reading(); err != nil {
+		t.Fatal(err)
+	}
 	before := descriptors(t)
 	var old syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {

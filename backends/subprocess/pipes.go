@@ -1,26 +1,25 @@
 package subprocess
 
 import (
-	"errors"
-	"io"
 	"os"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/aabb9013/hangar/internal/rawio"
+	"golang.org/x/sys/unix"
 )
 
 // pipes are the six ends of a child's three streams.
 type pipes struct {
 	stdin                       *sink // ours, as stdout and stderr
-	stdout, stderr              *os.File
+	stdout, stderr              *rawio.Source
 	childIn, childOut, childErr *os.File
 }
 
-func openPipes() (*pipes, error) {
+func openPipes(r *readers) (*pipes, error) {
 	p := &pipes{}
-	err := p.open()
+	err := p.open(r)
 	if err != nil {
 		p.closeChild()
 		p.closeParent()
@@ -29,7 +28,7 @@ func openPipes() (*pipes, error) {
 	return p, nil
 }
 
-func (p *pipes) open() error {
+func (p *pipes) open(r *readers) error {
 	childIn, stdin, err := os.Pipe()
 	if err != nil {
 		return err
@@ -39,10 +38,10 @@ func (p *pipes) open() error {
 		stdin.Close()
 		return err
 	}
-	if p.stdout, p.childOut, err = os.Pipe(); err != nil {
+	if p.stdout, p.childOut, err = r.pipe(r.answers); err != nil {
 		return err
 	}
-	if p.stderr, p.childErr, err = os.Pipe(); err != nil {
+	if p.stderr, p.childErr, err = r.pipe(r.words); err != nil {
 		return err
 	}
 	return leaveReserve(p.childErr)
@@ -54,7 +53,11 @@ func (p *pipes) closeParent() {
 	if p.stdin != nil {
 		p.stdin.Close()
 	}
-	closeAll(p.stdout, p.stderr)
+	for _, s := range []*rawio.Source{p.stdout, p.stderr} {
+		if s != nil {
+			s.Close()
+		}
+	}
 }
 
 func closeAll(files ...*os.File) {
@@ -112,79 +115,17 @@ func (s *sink) Close() error {
 // switches of process.
 const pipeSize = 256 << 10
 
-// widen may fail, since the sum of all pipes is limited for each user.
-func widen(raw syscall.RawConn) {
-	raw.Control(func(fd uintptr) { setPipeSize(fd, pipeSize) })
-}
-
 func (s *sink) Widen() {
 	if raw, err := s.f.SyscallConn(); err == nil {
-		widen(raw)
-	}
-}
-
-func (s *source) Widen() {
-	if s.raw != nil {
-		widen(s.raw)
+		// May fail, as source's.
+		_ = raw.Control(func(fd uintptr) { unix.FcntlInt(fd, unix.F_SETPIPE_SZ, pipeSize) })
 	}
 }
 
 func (s *sink) Write(p []byte) (int, error)        { return s.f.Write(p) }
 func (s *sink) SetWriteDeadline(t time.Time) error { return s.f.SetWriteDeadline(t) }
 
-// leftOver is what a dead child can have left in a pipe.
-const leftOver = 64 << 10
+// source is a link.Source over a child's stdout.
+type source struct{ *rawio.Source }
 
-// source is a link.Source over a child's stdout; for one reader.
-type source struct {
-	raw    syscall.RawConn
-	left   int // how much may be read after the deadline
-	buffer func() []byte
-	idle   func()
-	n      int
-	err    error
-	try    func(fd uintptr) bool
-}
-
-func newSource(f *os.File) *source {
-	s := &source{left: leftOver}
-	s.raw, s.err = f.SyscallConn()
-	s.try = s.attempt
-	return s
-}
-
-// Read implements link.Source without allocating.
-func (s *source) Read(buffer func() []byte, idle func()) (int, error) {
-	if s.raw == nil {
-		return 0, s.err
-	}
-	s.buffer, s.idle = buffer, idle
-	if err := s.raw.Read(s.try); err != nil {
-		// The deadline says how long to wait for more, not how fast a busy
-		// host must be in reading what is there.
-		if !errors.Is(err, os.ErrDeadlineExceeded) || s.left <= 0 {
-			return 0, err
-		}
-		s.n, s.err = 0, syscall.EAGAIN
-		if s.raw.Control(func(fd uintptr) { s.attempt(fd) }) != nil || s.err == syscall.EAGAIN {
-			return 0, err
-		}
-		s.left -= s.n
-	}
-	switch {
-	case s.err != nil:
-		return 0, s.err
-	case s.n == 0:
-		return 0, io.EOF
-	}
-	return s.n, nil
-}
-
-func (s *source) attempt(fd uintptr) bool {
-	s.n, s.err = rawio.Read(int(fd), s.buffer())
-	if s.err == syscall.EAGAIN {
-		s.idle()
-		return false
-	}
-	return true
-}
+func (s source) Widen() { s.Source.Widen(pipeSize) }

@@ -108,6 +108,9 @@ func TestExitIsSeenThoughAGrandchildHoldsStdout(t *testing.T) {
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
 			b := open(t, way)
+			if _, err := b.reading(); err != nil {
+				t.Fatal(err)
+			}
 			before := goleak.IgnoreCurrent()
 			in, e := launchStub(t, b, "-grandchild", "-ignore-term")
 			pid, err := strconv.Atoi(text(t, in, "grandchild", "{}"))

@@ -56,6 +56,8 @@ type Backend struct {
 	spawner spawner
 
 	mu      sync.Mutex
+	readers *readers // nil before the first start
+	closed  bool
 	running map[*instance]struct{}
 }
 
@@ -102,7 +104,31 @@ func New(opts Options) *Backend {
 
 // Close releases the backend. Children still running are killed, and whatever
 // else carries the owner's mark or tag.
-func (b *Backend) Close() { b.spawner.close() }
+func (b *Backend) Close() {
+	b.spawner.close()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed = true; b.readers != nil {
+		b.readers.close()
+	}
+}
+
+// reading returns what reads the children's output.
+func (b *Backend) reading() (*readers, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return nil, errBackendClosed
+	}
+	if b.readers == nil {
+		r, err := newReaders()
+		if err != nil {
+			return nil, err
+		}
+		b.readers = r
+	}
+	return b.readers, nil
+}
 
 // Start runs the program and opens the link; it does not shake hands.
 func (b *Backend) Start(ctx context.Context, spec backends.LaunchSpec) (backends.Instance, error) {
@@ -116,7 +142,11 @@ func (b *Backend) Start(ctx context.Context, spec backends.LaunchSpec) (backends
 	if err != nil {
 		return fail(err)
 	}
-	pipes, err := openPipes()
+	readers, err := b.reading()
+	if err != nil {
+		return fail(err)
+	}
+	pipes, err := openPipes(readers)
 	if err != nil {
 		return fail(err)
 	}
@@ -141,16 +171,16 @@ func (b *Backend) Start(ctx context.Context, spec backends.LaunchSpec) (backends
 	}
 	in := &instance{
 		spec: spec, opts: b.opts, pipes: pipes, proc: proc, group: group,
-		done: make(chan struct{}), drained: make(chan struct{}),
+		done: make(chan struct{}), stderr: stderrLog{ring: spec.Log, epoch: spec.Epoch, ended: make(chan struct{})},
 	}
 	in.Link = link.Open(link.Config{
 		Server: spec.Server, Epoch: spec.Epoch, MaxMessage: spec.MaxMessage,
-		Sink: pipes.stdin, Source: newSource(pipes.stdout),
+		Sink: pipes.stdin, Source: source{pipes.stdout},
 		Observer: spec.Observer, Fail: in.broken, Ended: in.stdoutEnded, StdinStall: b.opts.StdinStall,
 		Log: spec.Log, Streams: spec.Streams,
 	})
 	b.add(in)
-	go in.drainStderr()
+	pipes.stderr.Start(&in.stderr)
 	go func() {
 		in.watch()
 		b.remove(in)

@@ -95,5 +95,3 @@ func exitOf(status syscall.WaitStatus) backends.Exit {
 	}
 	return backends.Exit{Code: status.ExitStatus()}
 }
-
-func setPipeSize(fd uintptr, size int) { unix.FcntlInt(fd, unix.F_SETPIPE_SZ, size) }

@@ -7,7 +7,7 @@
 // a thread for which there is no core, and its monitor never rests. With 64 bytes
 // a call that was a tenth of the runtime's CPU.
 //
-// Waiting is the caller's business, by syscall.RawConn.
+// Read and Write never wait; a Stream does, and a Poller for many at once.
 package rawio
 
 // MaxIO bounds what one call moves, and so how long the collector may have to

@@ -1,0 +1,66 @@
+package subprocess
+
+import (
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/aabb9013/hangar/internal/rawio"
+)
+
+// coresPerReader is for how many cores there is one goroutine that reads answers.
+const coresPerReader = 4
+
+// readers read what the children write: answers, and apart from them words, as
+// many as a child likes to write to stderr.
+type readers struct {
+	answers, words []*rawio.Poller
+}
+
+func newReaders() (*readers, error) {
+	r := &readers{}
+	for range (runtime.GOMAXPROCS(0) + coresPerReader - 1) / coresPerReader {
+		p, err := rawio.NewPoller()
+		if err != nil {
+			r.close()
+			return nil, err
+		}
+		r.answers = append(r.answers, p)
+	}
+	p, err := rawio.NewPoller()
+	if err != nil {
+		r.close()
+		return nil, err
+	}
+	r.words = []*rawio.Poller{p}
+	return r, nil
+}
+
+// close lets the readers end with the last child.
+func (r *readers) close() {
+	for _, p := range append(r.answers, r.words...) {
+		p.Close()
+	}
+}
+
+// pipe makes a pipe that one of the pollers reads, and its end for the child.
+func (r *readers) pipe(pollers []*rawio.Poller) (*rawio.Source, *os.File, error) {
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		return nil, nil, os.NewSyscallError("pipe2", err)
+	}
+	write := os.NewFile(uintptr(fds[1]), "|1") // blocks, as children expect
+	err := os.NewSyscallError("fcntl", unix.SetNonblock(fds[0], true))
+	if err != nil {
+		unix.Close(fds[0])
+		write.Close()
+		return nil, nil, err
+	}
+	s, err := pollers[fds[0]%len(pollers)].Add(fds[0])
+	if err != nil {
+		write.Close()
+		return nil, nil, err
+	}
+	return s, write, nil
+}
