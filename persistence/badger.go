@@ -62,14 +62,18 @@ type Badger struct {
 var _ Store = (*Badger)(nil)
 
 // Open opens or creates the directory. It fails within a second with ErrLocked
-// when it is in use, with ErrUnwritable, ErrForeign, ErrNoSpace (no room to
-// flush what an earlier run left, or too little to begin a new log) or ErrCorrupt
-// (the newest block). The caller closes what it gets.
+// when it is in use, with ErrUnwritable, ErrForeign (another format or, as a
+// *ForeignError, what is not ours; nothing is changed in it), ErrNoSpace (no room
+// to flush what an earlier run left, or too little to begin a new log) or
+// ErrCorrupt (the newest block). The caller closes what it gets.
 func Open(opts Options) (*Badger, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
 	opts = opts.withDefaults()
+	if err := checkOwner(opts); err != nil {
+		return nil, err
+	}
 	if err := prepareDir(opts.Dir); err != nil {
 		return nil, err
 	}
@@ -136,7 +140,7 @@ func openBadger(opts Options, size sizing, space *spaceGuard) (db *badger.DB, er
 			err = fmt.Errorf("cannot open %s: %w: %v", opts.Dir, ErrCorrupt, p)
 		}
 	}()
-	if err := dropEmptyMemtables(opts.Dir); err != nil {
+	if err := dropEmptyFiles(opts.Dir); err != nil {
 		return nil, fmt.Errorf("cannot open %s: %w: %w", opts.Dir, ErrUnwritable, err)
 	}
 	db, err = badger.Open(badgerOptions(opts, size).WithLogger(badgerLogger{opts.Logger, space}))
@@ -146,15 +150,19 @@ func openBadger(opts Options, size sizing, space *spaceGuard) (db *badger.DB, er
 	return nil, fmt.Errorf("cannot open %s: %w: %w", opts.Dir, classify(err.Error()), err)
 }
 
-// dropEmptyMemtables removes the write-ahead files of no length, which badger
-// refuses to open. A process that dies while it makes one, or while it removes
-// one whose content is in a table, which badger does by truncating it first,
-// leaves such a file; it holds nothing in either case.
-func dropEmptyMemtables(dir string) error {
-	names, err := filepath.Glob(filepath.Join(dir, "*.mem"))
-	for _, name := range names {
-		if info, statErr := os.Stat(name); statErr == nil && info.Size() == 0 {
-			err = errors.Join(err, os.Remove(name))
+// dropEmptyFiles removes the write-ahead and value files of no length, which
+// badger refuses to open. A process that dies while it makes one, or while it
+// removes a write-ahead file whose content is in a table, which badger does by
+// truncating it first, leaves such a file; it holds nothing in any case.
+func dropEmptyFiles(dir string) error {
+	var err error
+	for _, pattern := range []string{"*.mem", "*.vlog"} {
+		names, globErr := filepath.Glob(filepath.Join(dir, pattern))
+		err = errors.Join(err, globErr)
+		for _, name := range names {
+			if info, statErr := os.Stat(name); statErr == nil && info.Size() == 0 {
+				err = errors.Join(err, os.Remove(name))
+			}
 		}
 	}
 	return err

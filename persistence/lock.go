@@ -17,6 +17,9 @@ import (
 // with the process however that ends.
 const pidFile = "LOCK"
 
+// probePattern names the file that shows whether a directory can be written.
+const probePattern = ".probe-*"
+
 // dirLock holds a directory until release.
 type dirLock struct {
 	dir  *os.File
@@ -29,7 +32,7 @@ func prepareDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("cannot open %s: %w: %w", dir, ErrUnwritable, err)
 	}
-	f, err := os.CreateTemp(dir, ".probe-*")
+	f, err := os.CreateTemp(dir, probePattern)
 	if err != nil {
 		return fmt.Errorf("cannot open %s: %w: %w", dir, ErrUnwritable, err)
 	}

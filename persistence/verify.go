@@ -201,20 +201,6 @@ func shadow(dir string) (string, error) {
 	return copied, nil
 }
 
-func copyFile(from, to string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = out.ReadFrom(in)
-	return errors.Join(err, out.Close())
-}
-
 // verifier is one pass over the store.
 type verifier struct {
 	*Report
