@@ -31,6 +31,8 @@ var (
 	ErrInMemory = supervisor.ErrInMemory
 	// ErrNotEmpty: a backup is not restored over data unless that is forced.
 	ErrNotEmpty = persistence.ErrNotEmpty
+	// ErrNotBackup: the file that is to be restored is no backup.
+	ErrNotBackup = persistence.ErrNotBackup
 	// ErrNoState: no runtime has kept its state there.
 	ErrNoState = errors.New("no state of a runtime is there")
 )
@@ -93,7 +95,7 @@ func BackupDir(ctx context.Context, dir, path string) (info BackupInfo, err erro
 
 // Restore makes a data directory of a backup, which is checked before and after.
 // What stands in the directory stays untouched if anything fails; with force it
-// is moved aside, without it ErrNotEmpty. ErrLocked, ErrCorrupt, ErrForeign,
+// is moved aside, without it ErrNotEmpty. ErrNotBackup, ErrCorrupt, ErrLocked,
 // ErrNoSpace, ErrUnwritable.
 func Restore(backup, dir string, force bool) (*Restored, error) {
 	return persistence.Restore(backup, dir, force, actors.NewAudit())

@@ -187,7 +187,7 @@ func TestDamagedBackupChangesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := persistence.Restore(path, filepath.Join(parent, "new"), false, nil)
-		if !errors.Is(err, persistence.ErrCorrupt) && !errors.Is(err, persistence.ErrForeign) {
+		if !errors.Is(err, persistence.ErrCorrupt) && !errors.Is(err, persistence.ErrNotBackup) || errors.Is(err, persistence.ErrForeign) {
 			t.Errorf("%s: got %v", name, err)
 		} else if !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: the error %v does not name the file", name, err)

@@ -13,8 +13,12 @@ var (
 	// ErrUnwritable: the directory cannot be created or written. The error
 	// names the path and wraps the errno.
 	ErrUnwritable = errors.New("directory is not writable")
-	// ErrForeign: the directory holds data of another format version.
+	// ErrForeign: the directory holds data of another format version, or of
+	// another program, which is a *ForeignError.
 	ErrForeign = errors.New("directory holds another format")
+	// ErrNotBackup: the file that is to be restored is no backup, or one of a
+	// newer version.
+	ErrNotBackup = errors.New("no backup that this version reads")
 	// ErrReadOnly: the store refuses writes and still answers reads. It is
 	// wrapped by ErrNoSpace, which heals by itself, and by the failure of an
 	// earlier write, which only reopening heals.

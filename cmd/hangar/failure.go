@@ -88,6 +88,8 @@ func advice(err error) string {
 		return "make room on the volume, or name a directory on another with --data-dir"
 	case errors.Is(err, hangar.ErrNoState):
 		return "check the path after --data-dir (or in HANGAR_DATA_DIR)"
+	case errors.Is(err, hangar.ErrNotBackup):
+		return "name a file that \"hangar backup create\" wrote; the data directory was left as it is"
 	case errors.Is(err, hangar.ErrNotEmpty):
 		return "name an empty directory with --data-dir, or move what is there aside with --force"
 	case errors.Is(err, errDamaged):

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -116,7 +117,29 @@ func TestUnusableDirectoryIsRefused(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(foreign, "MANIFEST"), []byte("another program's file"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	refused(foreign)
+	refused(foreign, "store of another program")
+	for name, files := range map[string][]string{
+		"one file": {"passwd"}, "many": {"a.txt", "b.txt", "c.txt", "d.txt"}, "beside what looks like ours": {"LOCK", "lost+found", "home"},
+	} {
+		dir := t.TempDir()
+		for _, file := range files {
+			if err := os.WriteFile(filepath.Join(dir, file), []byte("theirs"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		t.Log(name)
+		refused(dir, "no data directory of Hangar", strconv.Quote(files[min(2, len(files)-1)]), "name another directory")
+	}
+
+	note := filepath.Join(t.TempDir(), "note.txt")
+	if err := os.WriteFile(note, []byte("nothing that was ever backed up"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fresh := filepath.Join(t.TempDir(), "data")
+	tells(t, runs(t, exitFailure, "backup", "restore", note, "--data-dir", fresh).stderr.String(), note, "no backup", "next: name a file")
+	if _, err := os.Stat(fresh); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a refused backup made the directory: %v", err)
+	}
 
 	below := filepath.Join(foreign, "MANIFEST", "data")
 	tells(t, runs(t, exitUnavailable, "--http", "--port", "0", "--data-dir", below).stderr.String(), below)
