@@ -240,12 +240,13 @@ type selection struct {
 	stream    string // else this one, from a version
 	from      uint64
 	callsOnly bool
+	noCalls   bool
 	limit     int // of events in the whole answer
 }
 
 // scan appends the wanted events to out; a gap has none.
 func (b *block) scan(out []Event, want selection) ([]Event, error) {
-	if b.isGap() {
+	if b.isGap() || want.noCalls && b.form == formCalls {
 		return out, nil
 	}
 	next := make([]uint64, len(b.dir))
@@ -271,7 +272,7 @@ func (b *block) scan(out []Event, want selection) ([]Event, error) {
 		} else if int(n) != wanted {
 			continue
 		}
-		if at < want.from || want.callsOnly && !isCall(kind, body) {
+		if at < want.from || want.callsOnly && !isCall(kind, body) || want.noCalls && isCall(kind, body) {
 			continue
 		}
 		e := Event{Position: position, Version: version, Stream: b.dir[n].stream}

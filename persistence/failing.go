@@ -36,6 +36,9 @@ func (f *Failing) History(string, uint64, int) ([]Event, error) { return nil, f.
 // Events fails.
 func (f *Failing) Events(uint64, int) ([]Event, error) { return nil, f.err }
 
+// ControlEvents fails.
+func (f *Failing) ControlEvents(uint64, int) ([]Event, error) { return nil, f.err }
+
 // StreamEvents fails.
 func (f *Failing) StreamEvents(string, uint64, int) ([]Event, error) { return nil, f.err }
 

@@ -243,12 +243,20 @@ func (m *Memory) Doc(kind, id string) (Doc, bool, error) {
 
 // Events reads the whole log; see Store.
 func (m *Memory) Events(fromPosition uint64, limit int) ([]Event, error) {
+	return m.readLog(selection{whole: true, from: max(fromPosition, 1), limit: orDefault(limit)})
+}
+
+// ControlEvents reads the log without its calls; see Store.
+func (m *Memory) ControlEvents(fromPosition uint64, limit int) ([]Event, error) {
+	return m.readLog(selection{whole: true, noCalls: true, from: max(fromPosition, 1), limit: orDefault(limit)})
+}
+
+func (m *Memory) readLog(want selection) ([]Event, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	if m.closed {
 		return nil, ErrClosed
 	}
-	want := selection{whole: true, from: max(fromPosition, 1), limit: orDefault(limit)}
 	var out []Event
 	var at [classCount]int
 	for c := range m.logs {

@@ -70,7 +70,15 @@ func (s *Badger) Doc(kind, id string) (Doc, bool, error) {
 
 // Events reads the whole log; see Store.
 func (s *Badger) Events(fromPosition uint64, limit int) ([]Event, error) {
-	want := selection{whole: true, from: max(fromPosition, 1), limit: orDefault(limit)}
+	return s.readLog(selection{whole: true, from: max(fromPosition, 1), limit: orDefault(limit)})
+}
+
+// ControlEvents reads the log without its calls; see Store.
+func (s *Badger) ControlEvents(fromPosition uint64, limit int) ([]Event, error) {
+	return s.readLog(selection{whole: true, noCalls: true, from: max(fromPosition, 1), limit: orDefault(limit)})
+}
+
+func (s *Badger) readLog(want selection) ([]Event, error) {
 	var out []Event
 	chain := chain{next: 0}
 	for more := true; more && len(out) < want.limit; {
@@ -145,6 +153,9 @@ func (s *Badger) readBlocks(txn *badger.Txn, out []Event, want *selection, c *ch
 			out, err = b.scan(out, *want)
 			if err == nil && len(out) > 0 {
 				want.from = max(want.from, out[len(out)-1].Position+1)
+			}
+			if err == nil && len(out) < want.limit {
+				want.from = max(want.from, b.last()+1) // also past what nobody wants
 			}
 			return err
 		})

@@ -90,6 +90,17 @@ func CheckRetained(t *testing.T, s persistence.Store) []persistence.Event {
 	if len(log) > 0 && s.LastPosition() != log[len(log)-1].Position {
 		t.Fatalf("last position %d, log ends at %d", s.LastPosition(), log[len(log)-1].Position)
 	}
+	var control []persistence.Event
+	for _, e := range log {
+		if e.Kind != persistence.KindCallCompleted && e.Kind != persistence.KindCallFailed {
+			control = append(control, e)
+		}
+	}
+	got := pages(t, 7, func(from uint64) ([]persistence.Event, error) { return s.ControlEvents(from, 7) },
+		func(e persistence.Event) uint64 { return e.Position })
+	if diff := Diff(control, got); diff != "" {
+		t.Fatalf("control events (-from the log +on their own):\n%s", diff)
+	}
 	for stream, want := range streams {
 		version := func(e persistence.Event) uint64 { return e.Version }
 		got := pages(t, 991, func(from uint64) ([]persistence.Event, error) { return s.StreamEvents(stream, from, 991) }, version)
