@@ -12,6 +12,9 @@ type Event struct {
 	Epoch  uint64
 	At     time.Time
 	Data   map[string]any
+	// Change is what the step whose last event this is made of what is stored of
+	// the server; nil if nothing.
+	Change *Change
 }
 
 // EventKind is an event's type name.

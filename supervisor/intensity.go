@@ -32,26 +32,26 @@ func (m Machine) budgetIn(now time.Time) time.Duration {
 	return max(m.Policy.Period-now.Sub(oldest), 0)
 }
 
-// counted returns the window with a restart at now: a new slice, because the
-// old machine keeps its own, without what slid out. As nothing is counted
-// without budget, it is never longer than MaxRestarts. A smaller policy does
-// not shorten it at once, or the next larger one would grant restarts anew.
-func (m Machine) counted(now time.Time) []time.Time {
-	window := make([]time.Time, 0, m.BudgetUsed(now)+1)
-	for _, at := range m.Restarts {
-		if m.inWindow(at, now) {
+// count puts a restart at now into the window: a new slice, because the old
+// machine keeps its own, without what slid out. As nothing is counted without
+// budget, it is never longer than MaxRestarts. A smaller policy does not shorten
+// it at once, or the next larger one would grant restarts anew.
+func (s *step) count() {
+	window := make([]time.Time, 0, s.m.BudgetUsed(s.env.Now)+1)
+	for _, at := range s.m.Restarts {
+		if s.m.inWindow(at, s.env.Now) {
 			window = append(window, at)
 		}
 	}
-	return append(window, now)
+	s.m.Restarts, s.counted = append(window, s.env.Now), true
 }
 
-// uncount takes the last restart back if there was one for this attempt. The
-// capacity goes with it, so that nothing appended later meets the old slice.
-func uncount(restarts []time.Time, was bool) []time.Time {
-	n := len(restarts)
+// takeBack takes the last restart out again if there was one for this attempt.
+// The capacity goes with it, so that nothing appended later meets the old slice.
+func (s *step) takeBack(was bool) {
+	n := len(s.m.Restarts)
 	if !was || n == 0 {
-		return restarts
+		return
 	}
-	return restarts[: n-1 : n-1]
+	s.m.Restarts, s.takenBack = s.m.Restarts[:n-1:n-1], true
 }

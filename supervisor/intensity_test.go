@@ -53,11 +53,14 @@ func TestCountedCopies(t *testing.T) {
 	t.Parallel()
 	m := NewMachine(testPolicy())
 	m.Restarts = append(make([]time.Time, 0, 16), at(0, 30, 50)...)
-	next := m.counted(at(70)[0])
-	if diff := cmp.Diff(at(30, 50, 70), next); diff != "" {
+	next := step{m: m, env: Env{Now: at(70)[0]}}
+	next.count()
+	if diff := cmp.Diff(at(30, 50, 70), next.m.Restarts); diff != "" {
 		t.Errorf("counted (-want +got):\n%s", diff)
 	}
-	_ = append(uncount(m.Restarts, true), at(99)...)
+	back := step{m: m}
+	back.takeBack(true)
+	_ = append(back.m.Restarts, at(99)...)
 	if diff := cmp.Diff(at(0, 30, 50), m.Restarts); diff != "" {
 		t.Errorf("the old window changed (-want +got):\n%s", diff)
 	}

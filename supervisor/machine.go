@@ -74,6 +74,7 @@ type Machine struct {
 	Candidate   Candidate // the instance that is to replace this one
 	Leaver      Leaver    // the instance that is being ended beside this one
 	Spent       uint64    // highest epoch of a candidate; see LastEpoch
+	Revision    uint64    // grows with every step that changes the Snapshot
 }
 
 // NewMachine returns the machine of a server that never ran: cold.

@@ -35,7 +35,7 @@ func (s *step) retry() {
 func (s *step) restart() {
 	lost := s.m.Lost
 	if !lost {
-		s.m.Restarts = s.m.counted(s.env.Now)
+		s.count()
 	}
 	s.start()
 	s.m.Recovering, s.m.Lost = true, lost

@@ -87,7 +87,7 @@ func (s *step) takeOver(class FailureClass, reason string, normal bool) {
 	}
 	s.promote()
 	if crashed && class != FailResource && s.m.Policy.Restart != Temporary && s.m.hasBudget(s.env.Now) {
-		s.m.Restarts = s.m.counted(s.env.Now)
+		s.count()
 		s.m.Recovering = true
 		s.nextDelay(0) // begins or goes on with the streak; this attempt did not wait
 	}

@@ -32,6 +32,6 @@ func (s *step) resetWanted() {
 // repeat.
 func (m Machine) Revived() Machine {
 	fresh := NewMachine(m.Policy)
-	fresh.Epoch, fresh.TimerSeq = m.LastEpoch(), m.TimerSeq
+	fresh.Epoch, fresh.TimerSeq, fresh.Revision = m.LastEpoch(), m.TimerSeq, m.Revision+1
 	return fresh
 }

@@ -19,14 +19,15 @@ type Snapshot struct {
 	Restarts []time.Duration `json:"restarts_ago_ns,omitempty"` // oldest first
 	RetryIn  time.Duration   `json:"retry_in_ns,omitempty"`
 	Held     bool            `json:"held,omitempty"` // RetryIn is set: 0 is due
+	Revision uint64          `json:"revision,omitempty"`
 }
 
 // Snapshot returns what is to be stored of the machine at now.
 func (m Machine) Snapshot(now time.Time) Snapshot {
 	s := Snapshot{
 		SavedAt: now.UTC().Round(0), State: m.State.String(), Phase: m.Phase.String(), Epoch: m.LastEpoch(),
-		Running:  m.Live && !m.stopsForGood() || m.Phase == PhaseBackoff,
-		Failures: m.Failures, Streak: m.Streak,
+		Running:  m.wantedRunning(),
+		Failures: m.Failures, Streak: m.Streak, Revision: m.Revision,
 	}
 	for _, at := range m.Restarts {
 		if m.inWindow(at, now) {
@@ -59,7 +60,7 @@ func Restore(p Policy, s Snapshot, now time.Time) (Machine, []Effect) {
 	// A clock that was set back since makes no time pass.
 	passed := max(now.Sub(s.SavedAt), 0)
 	m := NewMachine(p)
-	m.Epoch, m.Failures, m.Streak = s.Epoch, max(s.Failures, 0), max(s.Streak, 0)
+	m.Epoch, m.Failures, m.Streak, m.Revision = s.Epoch, max(s.Failures, 0), max(s.Streak, 0), s.Revision
 	m.Restarts = restored(s.Restarts, passed, p.Period, now)
 	left := min(max(s.RetryIn-passed, 0), p.longestDelay())
 	st := step{m: m, env: Env{Now: now}}

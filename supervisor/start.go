@@ -90,7 +90,7 @@ func (s *step) startFailed(class FailureClass, reason string) {
 	s.emit(ServerStartFailed, map[string]any{"reason": reason, "class": class.String()})
 	if class == FailResource || class == FailDependency {
 		// The node or another server was short of something: no fault of this one.
-		s.m.Restarts = uncount(s.m.Restarts, recovering && !lost)
+		s.takeBack(recovering && !lost)
 	} else {
 		s.m.Failures++
 	}

@@ -8,6 +8,9 @@ type step struct {
 	m   Machine
 	env Env
 	out []Effect
+
+	counted   bool // a restart was added to the window
+	takenBack bool // the last one was taken out again
 }
 
 // Step decides what one input means. It returns the next machine and what the
@@ -55,6 +58,7 @@ func (m Machine) Step(in Input, env Env) (Machine, []Effect) {
 	case PolicyChanged:
 		s.policyChanged(in.Policy)
 	}
+	s.note(m)
 	return s.m, s.out
 }
 
