@@ -54,6 +54,9 @@ func (l *eventLog) receive(ctx actor.Context) {
 		}
 		l.waiting = append(l.waiting, m)
 		l.write()
+		if len(m.batch.Events) > 0 {
+			l.sys.keeper.tell(false) // the log moves on
+		}
 	case resumeLog:
 		l.tellWriters()
 		l.write()

@@ -28,6 +28,9 @@ func (s *System) record(e supervisor.Event) persistence.Event {
 	if e.Epoch != 0 {
 		data["epoch"] = e.Epoch
 	}
+	if e.Change != nil && !s.closing.Load() { // what stops while the runtime closes is to go on as before; see keep
+		data[fieldChange] = e.Change
+	}
 	body, err := json.Marshal(data)
 	if err != nil {
 		body = []byte(`{}`)

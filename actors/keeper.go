@@ -3,6 +3,7 @@ package actors
 import (
 	"encoding/json"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/aabb9013/hangar/persistence"
@@ -17,6 +18,9 @@ const (
 	countersInterval = 5 * time.Second
 	// saveBatch bounds the documents of one commit.
 	saveBatch = 200
+	// tailEvents is how many positions of the log a start may have to look
+	// through before they are worth a write of their own.
+	tailEvents = 256
 )
 
 // keeper stores the states of servers: one goroutine that owns no queue, since
@@ -28,7 +32,9 @@ type keeper struct {
 	urgent   chan struct{}
 	stop     chan struct{}
 	stopped  chan struct{}
-	counters time.Time // when counters were last stored; the goroutine's own
+	loaded   atomic.Bool // the fleet has every server whose state is stored
+	counters time.Time   // when counters were last stored; the goroutine's own
+	savedTo  uint64      // what the store has of savedDoc; the goroutine's own
 }
 
 func newKeeper(sys *System) *keeper {
@@ -80,16 +86,21 @@ func (k *keeper) close() {
 	}
 }
 
-// save stores the states that changed. What cannot be stored is tried again.
+// save stores the states that changed, and then how far in the log that is: a
+// change is marked as unsaved before its event is given to the log (cell.step),
+// so that no event up to the position tells of one that this save does not see.
+// What cannot be stored is tried again.
 func (k *keeper) save(last bool) {
-	now := time.Now()
+	now, position, failed, stored := time.Now(), k.sys.opts.Store.LastPosition(), false, false
 	counting := last || now.Sub(k.counters) >= countersInterval
 	if counting {
 		k.counters = now
 	}
 	var batch []*cell
 	flush := func() {
+		stored = true
 		if err := k.commit(batch, now); err != nil {
+			failed = true
 			for _, c := range batch {
 				c.unsaved.Store(true)
 			}
@@ -115,6 +126,12 @@ func (k *keeper) save(last bool) {
 	if len(batch) > 0 {
 		flush()
 	}
+	if !failed && k.loaded.Load() && (stored || counting && position >= k.savedTo+tailEvents) && position > k.savedTo {
+		doc, err := savedTo(position)
+		if err == nil && k.write(doc) == nil {
+			k.savedTo = position
+		}
+	}
 }
 
 func (k *keeper) commit(cells []*cell, now time.Time) error {
@@ -128,6 +145,10 @@ func (k *keeper) commit(cells []*cell, now time.Time) error {
 		c.savedCalls = state.Calls
 		docs = append(docs, persistence.Doc{Kind: docState, ID: c.id, Body: body})
 	}
+	return k.write(docs...)
+}
+
+func (k *keeper) write(docs ...persistence.Doc) error {
 	done := make(chan error, 1)
 	k.sys.tell(k.sys.eventlog, commit{persistence.Batch{Docs: docs}, func(err error) { answer(done, err) }})
 	select {

@@ -84,6 +84,7 @@ func (c *cell) handle(ctx actor.Context) {
 func (c *cell) step(in supervisor.Input) {
 	m, effects := c.machine.Step(in, supervisor.Env{Now: time.Now(), Jitter: c.sys.jitter()})
 	c.machine = m
+	c.keep() // before the log has the events: see keeper.save
 	c.todo = append(c.todo, effects...)
 	c.work()
 }

@@ -7,7 +7,7 @@ import (
 )
 
 func (c *cell) onStartServer(m startServer) {
-	c.startFor(starter{cause: supervisor.CauseOperator, answer: func(err error) { answer(m.reply, err) }})
+	c.startFor(starter{cause: supervisor.CauseOperator, answer: func(err error) { c.answerStored(m.reply, err) }})
 }
 
 // starter waits for the server to be ready. answer does not block.
@@ -54,7 +54,7 @@ func (c *cell) onStopServer(m stopServer) {
 		err = supervisor.ErrClosing
 	}
 	c.failWaiting(err)
-	c.stoppers = append(c.stoppers, stopper{func(err error) { answer(m.reply, err) }, c.machine.Epoch})
+	c.stoppers = append(c.stoppers, stopper{func(err error) { c.answerStored(m.reply, err) }, c.machine.Epoch})
 	c.withdraw()
 	c.down = c.down || !closing
 	c.step(supervisor.StopWanted{Reason: m.reason})
@@ -63,7 +63,7 @@ func (c *cell) onStopServer(m stopServer) {
 
 func (c *cell) onReset(m resetServer) {
 	c.step(supervisor.ResetWanted{})
-	answer(m.reply, nil)
+	c.answerStored(m.reply, nil)
 }
 
 func (c *cell) onRetire(m retireServer) {

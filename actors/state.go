@@ -56,10 +56,7 @@ type kept struct {
 
 // sameAs tells whether nothing changed that is worth a write.
 func (k *kept) sameAs(o *kept) bool {
-	a, b := &k.machine, &o.machine
-	return a.State == b.State && a.Phase == b.Phase && a.LastEpoch() == b.LastEpoch() && a.Failures == b.Failures &&
-		a.Streak == b.Streak && len(a.Restarts) == len(b.Restarts) && a.NextRetryAt.Equal(b.NextRetryAt) &&
-		k.spec == o.spec && k.down == o.down && k.totalFailures == o.totalFailures
+	return k.machine.Revision == o.machine.Revision && k.spec == o.spec && k.down == o.down && k.totalFailures == o.totalFailures
 }
 
 // keep hands the present state to the keeper if it changed. While the runtime
@@ -104,6 +101,28 @@ func (c *cell) stateDoc() (persistence.Doc, error) {
 	return persistence.Doc{Kind: docState, ID: c.id, Body: body}, err
 }
 
+// answerStored answers an operator's wish that came true once that is stored, as
+// what the server is wanted to be. A log that takes no writes does not hold the
+// answer back: the keeper goes on trying.
+func (c *cell) answerStored(reply chan error, err error) {
+	if err != nil || c.sys.closing.Load() || c.leaving.Load() {
+		answer(reply, err)
+		return
+	}
+	doc, err := c.stateDoc()
+	if err != nil {
+		answer(reply, nil)
+		return
+	}
+	c.sys.tell(c.sys.eventlog, commit{persistence.Batch{Docs: []persistence.Doc{doc}}, func(err error) {
+		if err != nil {
+			c.unsaved.Store(true)
+			c.sys.keeper.tell(false)
+		}
+		answer(reply, nil)
+	}})
+}
+
 // adopt takes over what an earlier runtime stored, before the actor starts. A
 // server whose spec was changed meanwhile keeps its counters and none of its
 // failures: the change may have been the cure.
@@ -118,7 +137,8 @@ func (c *cell) adopt(s serverState, now time.Time) {
 	if s.Spec == c.fingerprint {
 		c.machine, c.restored = supervisor.Restore(c.machine.Policy, s.Machine, now)
 	} else {
-		c.machine.Epoch = s.Machine.Epoch // epochs are not used twice
+		// Neither epochs nor revisions are used twice.
+		c.machine.Epoch, c.machine.Revision = s.Machine.Epoch, s.Machine.Revision
 	}
 	c.kept.Store(nil)
 	c.publish()
@@ -140,7 +160,8 @@ func fingerprintOf(spec supervisor.ServerSpec) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// restoreStates gives the cells what is stored of them.
+// restoreStates gives the cells what is stored of them, and what the log tells
+// since.
 func (s *System) restoreStates(cells []*cell, orphans orphans) error {
 	docs, err := s.opts.Store.Docs(docState)
 	if err != nil {
@@ -150,7 +171,7 @@ func (s *System) restoreStates(cells []*cell, orphans orphans) error {
 	for _, c := range cells {
 		byID[c.id] = c
 	}
-	now := time.Now()
+	states := make(map[*cell]serverState, len(docs))
 	for _, d := range docs {
 		c := byID[d.ID]
 		if c == nil {
@@ -164,8 +185,24 @@ func (s *System) restoreStates(cells []*cell, orphans orphans) error {
 		}
 		// A server made by API may have been deleted and made again.
 		if c.spec.Provenance != supervisor.FromAPI || state.Seq == c.seq {
+			states[c] = state
+		}
+	}
+	tail, err := s.readTail()
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	for _, c := range cells {
+		state, found := states[c]
+		if !found {
+			state.Seq, state.Spec = c.seq, c.fingerprint
+		}
+		changed := tail.replay(c.id, &state.Machine)
+		if found || changed {
 			c.adopt(state, now)
 		}
+		c.unsaved.Store(changed)
 	}
 	return nil
 }

@@ -15,11 +15,27 @@ import (
 )
 
 // afterKill is the store as a runtime finds it whose predecessor was killed now:
-// a copy of the documents.
+// a copy of the documents and of the log.
 func (s *testSystem) afterKill() persistence.Store {
 	s.t.Helper()
 	copied := persistence.NewMemory()
-	for _, kind := range []string{docServer, docTools, docState} {
+	for from := uint64(1); ; {
+		events, err := s.store.Events(from, 0)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if len(events) == 0 {
+			break
+		}
+		if err := copied.Commit(persistence.Batch{Events: events}); err != nil {
+			s.t.Fatal(err)
+		}
+		from = events[len(events)-1].Position + 1
+	}
+	if got, want := copied.LastPosition(), s.store.LastPosition(); got != want {
+		s.t.Fatalf("the copy of the log ends at %d, the log at %d", got, want)
+	}
+	for _, kind := range []string{docServer, docTools, docState, docSaved} {
 		docs, err := s.store.Docs(kind)
 		if err != nil {
 			s.t.Fatal(err)

@@ -151,6 +151,8 @@ func New(opts Options) (*System, error) {
 		close(s.closed)
 		return nil, fmt.Errorf("cannot start the fleet: %w", err)
 	}
+	s.keeper.loaded.Store(true)
+	s.keeper.tell(true)
 	return s, nil
 }
 
