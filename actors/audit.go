@@ -9,12 +9,19 @@ import (
 )
 
 // audit judges whether the documents of this package agree with its events:
-// what was made by API has a document until it was deleted.
+// what was made by API has a document until it was deleted, and a stored state
+// accounts for what the log tells of its server up to where the states go.
 type audit struct {
-	made    map[string]lifecycle // by server
-	servers map[string]bool      // that have a document
-	faults  []persistence.Fault
+	made      map[string]lifecycle // by server
+	servers   map[string]bool      // that have a document
+	changed   map[string][]revised // by server, since it was last made
+	revisions map[string]uint64    // of stored states
+	saved     savedDoc
+	faults    []persistence.Fault
 }
+
+// revised is a change of a server's machine in the log.
+type revised struct{ position, revision uint64 }
 
 // lifecycle is the last registration or deletion of a server in the log.
 type lifecycle struct {
@@ -25,7 +32,10 @@ type lifecycle struct {
 
 // NewAudit returns the auditor of the documents that a System keeps.
 func NewAudit() persistence.Auditor {
-	return &audit{made: make(map[string]lifecycle), servers: make(map[string]bool)}
+	return &audit{
+		made: make(map[string]lifecycle), servers: make(map[string]bool),
+		changed: make(map[string][]revised), revisions: make(map[string]uint64),
+	}
 }
 
 // Event takes one event of the log.
@@ -41,6 +51,14 @@ func (a *audit) Event(e persistence.Event) {
 		a.made[e.Stream] = lifecycle{position: e.Position, byAPI: data.Source == supervisor.FromAPI}
 	case supervisor.ServerDeregistered:
 		a.made[e.Stream] = lifecycle{position: e.Position, deleted: true}
+		delete(a.changed, e.Stream)
+	default:
+		change, err := changeOf(e)
+		if err != nil {
+			a.fault(e.Stream, e.Position, "the change in the event %s cannot be read: %v", e.Kind, err)
+		} else if change != nil && !a.made[e.Stream].deleted {
+			a.changed[e.Stream] = append(a.changed[e.Stream], revised{e.Position, change.After.Revision})
+		}
 	}
 }
 
@@ -59,8 +77,15 @@ func (a *audit) Document(d persistence.Doc) {
 			a.fault(d.ID, last.position, "the log says that it was deleted, and its spec is still there")
 		}
 	case docState:
-		if _, err := decodeState(d); err != nil {
+		state, err := decodeState(d)
+		if err != nil {
 			a.fault(d.ID, 0, "%v", err)
+			return
+		}
+		a.revisions[d.ID] = state.Machine.Revision
+	case docSaved:
+		if err := json.Unmarshal(d.Body, &a.saved); err != nil {
+			a.fault("", 0, "how far the states are stored cannot be read: %v", err)
 		}
 	}
 }
@@ -70,6 +95,17 @@ func (a *audit) Faults() []persistence.Fault {
 	for id, last := range a.made {
 		if last.byAPI && !a.servers[id] {
 			a.fault(id, last.position, "the log says that it was made by API, and it has no spec")
+		}
+	}
+	for id, revision := range a.revisions {
+		var told revised // the last one: a server that left the file and came back has begun anew
+		for _, c := range a.changed[id] {
+			if c.position <= a.saved.Position {
+				told = c
+			}
+		}
+		if told.revision > revision {
+			a.fault(id, told.position, "its stored state is of revision %d, the log tells of %d", revision, told.revision)
 		}
 	}
 	return a.faults

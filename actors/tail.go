@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -87,13 +88,24 @@ func (t tail) add(e persistence.Event, gone map[string]bool) {
 		delete(gone, e.Stream)
 		return
 	}
+	change, err := changeOf(e)
+	if err != nil || change == nil || gone[e.Stream] {
+		return // hangar verify tells of what cannot be read
+	}
+	t[e.Stream] = append(t[e.Stream], *change)
+}
+
+// changeOf is what an event tells of its server's machine; nil for one that tells
+// nothing.
+func changeOf(e persistence.Event) (*supervisor.Change, error) {
 	var data struct {
 		Change *supervisor.Change `json:"change"`
 	}
-	if e.Stream == "" || gone[e.Stream] || json.Unmarshal(e.Data, &data) != nil || data.Change == nil {
-		return
+	if !bytes.Contains(e.Data, []byte(`"`+fieldChange+`":`)) {
+		return nil, nil
 	}
-	t[e.Stream] = append(t[e.Stream], *data.Change)
+	err := json.Unmarshal(e.Data, &data)
+	return data.Change, err
 }
 
 // replay adds what the log tells of a server to its snapshot, and reports whether

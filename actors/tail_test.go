@@ -46,18 +46,15 @@ func rememberedOf(v *supervisor.View) remembered {
 // the failures and the wait of that moment, however old the stored states are.
 func TestKilledRuntimeGoesOnFromTheLog(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		// The first two instances live long enough to be ready; the others crash faster and faster.
-		lives := func(server string, epoch uint64) fake.Script {
-			return fake.Script{RunFor: max(300*time.Millisecond>>epoch, time.Millisecond), ExitCode: 1}
-		}
-		s := newTestSystem(t, lives, spec("a"), spec("b"))
+		// Between two crashes there is time to be killed in, before the keeper's next write.
+		s := newTestSystem(t, always(fake.Script{RunFor: 400 * time.Millisecond, ExitCode: 1}), spec("a"), spec("b"))
 		time.Sleep(countersInterval) // the fleet's first states are stored
 		if _, err := s.Start(t.Context(), "a"); err != nil {
 			t.Fatal(err)
 		}
 		seen := map[string]bool{}
 		replayed := 0
-		for range 200 {
+		for range 300 {
 			time.Sleep(17 * time.Millisecond)
 			synctest.Wait()
 			want := rememberedOf(s.view("a"))
@@ -77,8 +74,8 @@ func TestKilledRuntimeGoesOnFromTheLog(t *testing.T) {
 			seen[fmt.Sprint(want.State, want.Phase, len(want.Restarts))] = true
 			again.closeNow()
 		}
-		if replayed < 20 || len(seen) < 6 {
-			t.Errorf("%d of 200 kills had anything to replay, in the situations %v", replayed, seen)
+		if replayed < 10 || len(seen) < 6 {
+			t.Errorf("%d of 300 kills had anything to replay, in the situations %v", replayed, seen)
 		}
 		s.wantState("a", supervisor.Dead, supervisor.PhaseGaveUp)
 	})
