@@ -15,7 +15,7 @@ const (
 	// maxSeparators bounds the characters that can begin a value or a
 	// comment, counted before the YAML parser sees the text: its time goes
 	// with them, not with the bytes.
-	maxSeparators = 40_000
+	maxSeparators = 32_000
 	// maxDirectives: the parser compares every %TAG line with all others.
 	maxDirectives = 16
 	// maxNodes, maxDepth and maxExpanded bound the tree as it is read,

@@ -74,7 +74,7 @@ func hostile() map[string]struct{ text, want string } {
 		"most items, unclosed":   {"a: [" + strings.Repeat("a,\n", maxSeparators-10), "not valid YAML"},
 		"items, unclosed":        {"a: [" + strings.Repeat("a,\n", maxSeparators/6), "not valid YAML"},
 		"most keys":              {lines("k%d: v\n", maxNodes/2-10), "no servers"},
-		"too many keys":          {lines("k%d: v\n", 35_000), "values once"},
+		"too many keys":          {lines("k%d: v\n", 35_000), "separators"},
 		"many unknown keys":      {"mcp_servers: {s: {command: [x]}}\nzz: \"a\nb\"\nlogging:\n" + lines(" leve%d: v\n", 25_000) + " level: 1", "more faults are not shown"},
 		"directives":             {lines("%%TAG !t%d! tag:x\n", 80_000) + "---\na: b", "directives"},
 		"1.1 MiB":                {strings.Repeat("#", 1_100_000), "larger than 1048576 bytes"},
