@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/aabb9013/hangar/actors"
@@ -145,6 +146,7 @@ func (rt *Runtime) reloadFrom(ctx context.Context, sys *actors.System, opts Relo
 // place, and tells which those are and which wait for a restart. What the
 // options set wins over the file, as at the start.
 func (rt *Runtime) applySections(sys *actors.System, keys []string, next *config.Config) (applied, waiting []string) {
+	rewatched := false
 	for _, key := range keys {
 		switch {
 		case key == "execution.max_parallel_starts":
@@ -156,6 +158,11 @@ func (rt *Runtime) applySections(sys *actors.System, keys []string, next *config
 		case key == "limits.memory_budget":
 			budget, _ := rt.opts.memoryBudget(next) // checked before anything was changed
 			sys.LimitMemory(budget)
+		case strings.HasPrefix(key, "config_reload."):
+			if !rewatched {
+				rt.watchAs(next.ConfigReload)
+				rewatched = true
+			}
 		case key == "logging.level" && rt.opts.SetLogLevel != nil:
 			rt.opts.SetLogLevel(next.Logging.Level)
 		default:

@@ -51,11 +51,12 @@ type Runtime struct {
 	reload  chan struct{} // holds the one reload at a time
 	reloads atomic.Int32  // under way or waiting
 	watches sync.WaitGroup
-	backups sync.Mutex    // one writes at a time
-	closing chan struct{} // closed when Close begins
-	drained chan struct{} // closed when no call is under way any more
-	closed  chan struct{} // closed when Close is done
-	failure error         // of Close
+	rewatch chan config.ConfigReload // holds the one that the watch has not heard yet
+	backups sync.Mutex               // one writes at a time
+	closing chan struct{}            // closed when Close begins
+	drained chan struct{}            // closed when no call is under way any more
+	closed  chan struct{}            // closed when Close is done
+	failure error                    // of Close
 }
 
 type runState uint8
@@ -88,7 +89,7 @@ func New(opts Options) (*Runtime, error) {
 		return nil, err
 	}
 	rt := &Runtime{
-		opts: opts, cfg: cfg, logger: logger, reload: make(chan struct{}, 1),
+		opts: opts, cfg: cfg, logger: logger, reload: make(chan struct{}, 1), rewatch: make(chan config.ConfigReload, 1),
 		closing: make(chan struct{}), drained: make(chan struct{}), closed: make(chan struct{}),
 	}
 	var random [8]byte

@@ -23,45 +23,83 @@ const (
 	maxSettleTime = 5 * time.Second
 )
 
-// watch reloads the configuration file whenever its content changes, until
-// Close begins.
+// watch reloads the configuration file whenever its content changes, as its own
+// section config_reload says, until Close begins.
 func (rt *Runtime) watch(how config.ConfigReload) {
-	if rt.opts.ConfigFile == "" || !how.Enabled {
+	if rt.opts.ConfigFile == "" {
 		return
 	}
-	w := &fileWatch{rt: rt, path: rt.opts.ConfigFile, interval: how.Interval, seen: rt.cfg.Digest}
-	rt.watches.Go(func() {
-		if how.UseWatchdog && w.byEvents() {
-			return
-		}
-		w.byPolling()
-	})
+	w := &fileWatch{rt: rt, path: rt.opts.ConfigFile, how: how, seen: rt.cfg.Digest}
+	rt.watches.Go(w.run)
+}
+
+// watchAs tells the watch of the file what config_reload says now; a word that
+// it has not heard yet is replaced. Only the reload at hand may call it.
+func (rt *Runtime) watchAs(how config.ConfigReload) {
+	select {
+	case <-rt.rewatch:
+	default:
+	}
+	rt.rewatch <- how
 }
 
 // fileWatch follows one file through writes, renames over it, and swaps of
 // symbolic links on the way to it.
 type fileWatch struct {
-	rt       *Runtime
-	path     string
-	interval time.Duration
-	seen     [sha256.Size]byte // digest of the content that was looked at last
+	rt   *Runtime
+	path string
+	how  config.ConfigReload
+	seen [sha256.Size]byte // digest of the content that was looked at last
 	// places is where the way to the file can be turned, see placesOf.
 	places map[string]bool
 	whole  bool
 }
 
-// byEvents follows the directories of the file. It returns false if that is
-// not possible, or not any more.
-func (w *fileWatch) byEvents() bool {
+// run follows the file until Close begins, in one way after the other if
+// config_reload changes.
+func (w *fileWatch) run() {
+	for {
+		over := false
+		switch {
+		case !w.how.Enabled:
+			over = w.rest()
+		case w.how.UseWatchdog:
+			possible := false
+			if over, possible = w.byEvents(); !possible {
+				over = w.byPolling()
+			}
+		default:
+			over = w.byPolling()
+		}
+		if over {
+			return
+		}
+	}
+}
+
+// rest waits until the file is to be followed again.
+func (w *fileWatch) rest() (over bool) {
+	select {
+	case <-w.rt.closing:
+		return true
+	case w.how = <-w.rt.rewatch:
+		return false
+	}
+}
+
+// byEvents follows the directories of the file, until Close begins (over) or
+// config_reload changes. It is not possible, or not any more, if the directories
+// cannot be watched.
+func (w *fileWatch) byEvents() (over, possible bool) {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
 		w.rt.logger.Warn("the configuration file is polled, its directory cannot be watched", "err", err)
-		return false
+		return false, false
 	}
 	defer watcher.Close()
 	if err := w.follow(watcher); err != nil {
 		w.rt.logger.Warn("the configuration file is polled, its directory cannot be watched", "err", err)
-		return false
+		return false, false
 	}
 	// The first look is for what changed before the directory was watched.
 	settle := time.NewTimer(settleTime)
@@ -70,11 +108,13 @@ func (w *fileWatch) byEvents() bool {
 	for {
 		select {
 		case <-w.rt.closing:
-			return true
+			return true, true
+		case w.how = <-w.rt.rewatch:
+			return false, true
 		case event, ok := <-watcher.Events:
 			switch {
 			case !ok:
-				return false
+				return false, false
 			case !w.concerns(event):
 			case first.IsZero():
 				first = time.Now()
@@ -84,7 +124,7 @@ func (w *fileWatch) byEvents() bool {
 			}
 		case err, ok := <-watcher.Errors:
 			if !ok {
-				return false
+				return false, false
 			}
 			// An overflow: whatever it was about, the content tells.
 			w.rt.logger.Warn("watching the configuration file", "err", err)
@@ -96,7 +136,7 @@ func (w *fileWatch) byEvents() bool {
 			w.look()
 			if err != nil {
 				w.rt.logger.Warn("the configuration file is polled, its directory cannot be watched", "err", err)
-				return false
+				return false, false
 			}
 		}
 	}
@@ -176,13 +216,17 @@ func (w *fileWatch) concerns(event fsnotify.Event) bool {
 	return false
 }
 
-func (w *fileWatch) byPolling() {
-	tick := time.NewTicker(w.interval)
+// byPolling looks at the file every interval, until Close begins (over) or
+// config_reload changes.
+func (w *fileWatch) byPolling() (over bool) {
+	tick := time.NewTicker(w.how.Interval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-w.rt.closing:
-			return
+			return true
+		case w.how = <-w.rt.rewatch:
+			return false
 		case <-tick.C:
 			w.look()
 		}
