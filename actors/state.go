@@ -55,8 +55,8 @@ type kept struct {
 }
 
 // sameAs tells whether nothing changed that is worth a write.
-func (k *kept) sameAs(o *kept) bool {
-	return k.machine.Revision == o.machine.Revision && k.spec == o.spec && k.down == o.down && k.totalFailures == o.totalFailures
+func (k *kept) sameAs(c *cell) bool {
+	return k.machine.Revision == c.machine.Revision && k.spec == c.fingerprint && k.down == c.down && k.totalFailures == c.totalFailures
 }
 
 // keep hands the present state to the keeper if it changed. While the runtime
@@ -65,13 +65,13 @@ func (c *cell) keep() {
 	if c.machine.Live && c.machine.Phase != supervisor.PhaseStopping {
 		c.down = false
 	}
+	old := c.kept.Load()
+	if old != nil && (c.sys.closing.Load() || old.sameAs(c)) {
+		return
+	}
 	k := &kept{
 		machine: c.machine, spec: c.fingerprint, down: c.down, totalFailures: c.totalFailures,
 		lastError: c.lastError, lastSuccess: c.lastSuccess, lastFailure: c.lastFail,
-	}
-	old := c.kept.Load()
-	if old != nil && (c.sys.closing.Load() || k.sameAs(old)) {
-		return
 	}
 	c.kept.Store(k)
 	if old == nil {

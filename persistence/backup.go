@@ -410,5 +410,9 @@ func loadBackup(path, dir string) error {
 	}
 	batch.Cancel()
 	space.leaving.Store(true)
-	return errors.Join(err, db.Close())
+	if err = errors.Join(err, db.Close()); err != nil {
+		return err
+	}
+	// The journal is what shows at once whose directory it is; see checkOwner.
+	return os.WriteFile(filepath.Join(dir, journalFile), nil, 0o600)
 }

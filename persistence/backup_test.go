@@ -155,6 +155,28 @@ func TestBackupUnderLoadIsOneMoment(t *testing.T) {
 	}
 }
 
+// A restored directory is known as ours by its names alone, however large it is.
+func TestRestoredDirectoryIsOurs(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	path := filepath.Join(t.TempDir(), "b")
+	if _, err := filledStore(t, dir).BackupTo(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	restored := filepath.Join(t.TempDir(), "restored")
+	if _, err := persistence.Restore(path, restored, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"MANIFEST", "calls.journal"} {
+		if _, err := os.Stat(filepath.Join(restored, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	if r, err := persistence.Verify(restored, nil); err != nil || !r.Sound() {
+		t.Errorf("%+v, %v", r, err)
+	}
+	open(t, persistence.Options{Dir: restored})
+}
+
 func TestDamagedBackupChangesNothing(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	s := filledStore(t, dir)

@@ -71,7 +71,7 @@ func Open(opts Options) (*Badger, error) {
 		return nil, err
 	}
 	opts = opts.withDefaults()
-	if err := checkOwner(opts); err != nil {
+	if err := checkOwner(opts.Dir); err != nil {
 		return nil, err
 	}
 	if err := prepareDir(opts.Dir); err != nil {

@@ -3,6 +3,7 @@ package persistence
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path"
 	"path/filepath"
@@ -53,39 +54,52 @@ func (e *ForeignError) Error() string {
 // Is makes it ErrForeign.
 func (e *ForeignError) Is(target error) bool { return target == ErrForeign }
 
+// maxEntries bounds the names that are looked at in a directory which is not
+// known to be ours.
+const maxEntries = 10_000
+
 // checkOwner refuses a directory that is not ours, before anything is written
 // into it. One that an interrupted first Open left is ours. What cannot be
 // looked at is left to those who open it.
-func checkOwner(opts Options) error {
-	entries, err := os.ReadDir(opts.Dir)
+func checkOwner(dir string) error {
+	hasManifest, hasJournal := exists(dir, manifestFile), exists(dir, journalFile)
+	if hasManifest && hasJournal {
+		return nil // others may keep files beside ours
+	}
+	f, err := os.Open(dir)
 	if err != nil {
 		return nil
 	}
+	names, err := f.Readdirnames(maxEntries)
+	_ = f.Close() // nothing was written
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil
+	}
+	slices.Sort(names)
 	var foreign []string
 	tables := false
-	has := make(map[string]bool, len(entries))
-	for _, e := range entries {
-		has[e.Name()] = true
-		if matches(tableFiles, e.Name()) {
+	for _, name := range names {
+		if matches(tableFiles, name) {
 			tables = true
-		} else if !matches(otherFiles, e.Name()) {
-			foreign = append(foreign, e.Name())
+		} else if !matches(otherFiles, name) {
+			foreign = append(foreign, name)
 		}
 	}
 	switch {
-	case has[manifestFile] && has[journalFile]:
-		return nil // others may keep files beside ours
-	case has[manifestFile]:
-		return checkStore(opts)
-	case tables && !has[journalFile] && len(foreign) > 0:
-		return &ForeignError{Dir: opts.Dir, Entries: foreign}
+	case hasManifest:
+		return checkStore(dir, names)
+	case len(foreign) > 0 && !hasJournal:
+		return &ForeignError{Dir: dir, Entries: foreign}
 	case tables:
 		// Badger would begin anew and remove the tables.
-		return fmt.Errorf("cannot open %s: %w: its file %s is missing", opts.Dir, ErrCorrupt, manifestFile)
-	case len(foreign) > 0:
-		return &ForeignError{Dir: opts.Dir, Entries: foreign}
+		return fmt.Errorf("cannot open %s: %w: its file %s is missing", dir, ErrCorrupt, manifestFile)
 	}
 	return nil
+}
+
+func exists(dir, name string) bool {
+	_, err := os.Lstat(filepath.Join(dir, name))
+	return err == nil
 }
 
 func matches(patterns []string, name string) bool {
@@ -95,23 +109,26 @@ func matches(patterns []string, name string) bool {
 	})
 }
 
-// maxPeek bounds what checkStore copies. A first Open that was interrupted has
-// left far less.
-const maxPeek = 96 << 20
+// maxPeek and maxPeekEntries bound what checkStore looks at. A first Open that
+// was interrupted has left far less.
+const (
+	maxPeek        = 96 << 20
+	maxPeekEntries = 200
+)
 
 // checkStore looks for our mark in a store that has no journal, which only an
 // interrupted first Open leaves without. Badger changes what it opens, so it
 // gets a copy.
-func checkStore(opts Options) error {
-	lock, err := shareDir(opts.Dir)
+func checkStore(dir string, names []string) error {
+	lock, err := shareDir(dir)
 	if err != nil {
 		return nil // as whoever opens it will tell
 	}
 	defer lock.Close()
-	if bytesOnDisk(opts.Dir) > maxPeek {
-		return &ForeignError{Dir: opts.Dir}
+	if len(names) > maxPeekEntries || bytesOnDisk(dir, names) > maxPeek {
+		return &ForeignError{Dir: dir}
 	}
-	copied, err := shadow(opts.Dir)
+	copied, err := shadow(dir)
 	if err != nil {
 		return nil
 	}
@@ -123,13 +140,13 @@ func checkStore(opts Options) error {
 	space.leaving.Store(true)
 	db, err := openBadger(peek, size, space)
 	if errors.Is(err, ErrForeign) {
-		return &ForeignError{Dir: opts.Dir}
+		return &ForeignError{Dir: dir}
 	}
 	if err != nil {
 		return nil
 	}
 	err = db.View(func(txn *badger.Txn) error {
-		_, err := readFormat(txn, opts.Dir)
+		_, err := readFormat(txn, dir)
 		return err
 	})
 	_ = db.Close()
@@ -139,12 +156,11 @@ func checkStore(opts Options) error {
 	return nil
 }
 
-// bytesOnDisk is what the files of a directory take but the tables, holes aside.
-func bytesOnDisk(dir string) (n uint64) {
-	entries, _ := os.ReadDir(dir)
-	for _, e := range entries {
+// bytesOnDisk is what files take, holes aside.
+func bytesOnDisk(dir string, names []string) (n uint64) {
+	for _, name := range names {
 		var stat unix.Stat_t
-		if filepath.Ext(e.Name()) != ".sst" && unix.Lstat(filepath.Join(dir, e.Name()), &stat) == nil && stat.Mode&unix.S_IFMT == unix.S_IFREG {
+		if unix.Lstat(filepath.Join(dir, name), &stat) == nil && stat.Mode&unix.S_IFMT == unix.S_IFREG && name != ballastFile {
 			n += uint64(stat.Blocks) * 512
 		}
 	}

@@ -105,6 +105,9 @@ func TestStoreOfAnotherProgramIsRefusedUnchanged(t *testing.T) {
 		if !errors.Is(err, persistence.ErrForeign) || !strings.Contains(err.Error(), dir) {
 			t.Errorf("got %v, want ErrForeign and the path", err)
 		}
+		if _, err := persistence.Verify(dir, nil); !errors.Is(err, persistence.ErrForeign) {
+			t.Errorf("Verify: got %v, want ErrForeign", err)
+		}
 		if contents(t, dir) != before {
 			t.Error("the directory was changed")
 		}

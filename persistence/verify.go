@@ -94,6 +94,9 @@ type Auditor interface {
 // write-ahead files. Errors: ErrLocked, ErrForeign, ErrUnwritable when it
 // cannot be read. Damage is no error.
 func Verify(dir string, audit Auditor) (*Report, error) {
+	if err := checkOwner(dir); errors.Is(err, ErrForeign) {
+		return nil, err // before any of it is copied
+	}
 	lock, err := shareDir(dir)
 	if err != nil {
 		return nil, err
