@@ -97,9 +97,9 @@ func TestPermanentDependentsComeBackWithTheDependency(t *testing.T) {
 			t.Error("api started without db")
 		}
 		l.take()
-		// Those that need it may have begun its start before the answer is read.
+		// Those that need it may have started it before the answer is read.
 		v, err := s.Reset(t.Context(), "db")
-		if err != nil || v.State != supervisor.Cold && v.State != supervisor.Initializing || v.Restarts != 0 {
+		if err != nil || v.State == supervisor.Dead || v.Restarts != 0 {
 			t.Fatalf("%+v %v", v, err)
 		}
 		l.want(t, "+db +api +web") // db is not permanent, but those that need it are
