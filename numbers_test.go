@@ -47,7 +47,12 @@ var numbers = []struct{ id, promise, bench string }{
 	{"C14", "a child at its memory limit is told `oom_killed` and restarted", ""},
 	{"E01", "no processes left: a resource error that burns no restart", ""},
 	{"E02", "no descriptors left: the API answers, running servers go on", ""},
+	{"E03", "a full volume: changes are refused, calls go on, nothing ends, all goes on when there is space again", ""},
+	{"E04", "a data directory that is locked, not writable or not ours is refused with its path, unchanged, exit code 6", ""},
+	{"E05", "whatever the clock of the next run says, no wait is longer than the policy's, and none is forgotten for a clock set back", ""},
 	{"E10", "10,000 calls at once to one server: a bounded queue, the rest refused at once", ""},
+	{"E11", "10,000 reloads of two files that differ in one server: the others keep their process, nothing grows", "bench -reloads"},
+	{"E12", "a reload that is refused changes nothing and says where the mistake is", ""},
 	{"E13", "10,000 starts, streams and 100,000 calls leave no goroutine, descriptor or memory behind", "bench -soak"},
 	{"E15", "/metrics has bounded labels and at most 2 MiB for 500 servers", ""},
 }

@@ -62,7 +62,7 @@ func descriptors(t *testing.T, store string) int {
 	return n
 }
 
-// TestManyReloadsLeaveNothingBehind alternates two files of which one server
+// TestManyReloadsLeaveNothingBehind is E11: it alternates two files of which one server
 // differs: the others keep their process, and neither goroutines nor
 // descriptors nor memory grow.
 func TestManyReloadsLeaveNothingBehind(t *testing.T) {

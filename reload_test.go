@@ -143,7 +143,7 @@ func TestKeysBesideTheServersApplyInPlaceOrWaitForARestart(t *testing.T) {
 	echo(t, rt, "a")
 }
 
-// TestRefusedReloadChangesNothing is the table of bad files.
+// TestRefusedReloadChangesNothing is E12: the table of bad files.
 func TestRefusedReloadChangesNothing(t *testing.T) {
 	log := &recorder{}
 	path := writeConfig(t, quiet+stubYAML("a"))

@@ -282,7 +282,7 @@ func TestRestartWithAThousandServers(t *testing.T) {
 	}
 }
 
-// TestFullVolumeRefusesChangesAndServesCalls: nothing ends, nothing that was
+// TestFullVolumeRefusesChangesAndServesCalls is E03: nothing ends, nothing that was
 // answered is lost, and all goes on when there is space again.
 func TestFullVolumeRefusesChangesAndServesCalls(t *testing.T) {
 	if os.Getuid() != 0 {

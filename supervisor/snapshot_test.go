@@ -96,6 +96,7 @@ func TestRestoredMachineGoesOn(t *testing.T) {
 	}
 }
 
+// E05.
 func TestRestoredMachineSurvivesAWrongClock(t *testing.T) {
 	p := testPolicy()
 	p.MaxRestarts = 3

@@ -101,7 +101,7 @@ func TestVerifyTellsWhereTheDamageIs(t *testing.T) {
 	tells(t, damaged.stderr.String(), dir, "next:", "restore")
 }
 
-// What a directory is refused for stands in the message, with the path and what
+// E04: what a directory is refused for stands in the message, with the path and what
 // to do, and the exit code is that of things that are not to be had.
 func TestUnusableDirectoryIsRefused(t *testing.T) {
 	refused := func(dir string, wants ...string) {
