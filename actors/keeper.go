@@ -34,7 +34,8 @@ type keeper struct {
 	stopped  chan struct{}
 	loaded   atomic.Bool // the fleet has every server whose state is stored
 	counters time.Time   // when counters were last stored; the goroutine's own
-	savedTo  uint64      // what the store has of savedDoc; the goroutine's own
+	told     bool        // the store has a savedDoc of this run
+	savedTo  uint64      // what that says; both the goroutine's own
 }
 
 func newKeeper(sys *System) *keeper {
@@ -126,10 +127,10 @@ func (k *keeper) save(last bool) {
 	if len(batch) > 0 {
 		flush()
 	}
-	if !failed && k.loaded.Load() && (stored || counting && position >= k.savedTo+tailEvents) && position > k.savedTo {
+	if !failed && k.loaded.Load() && (!k.told || stored && position > k.savedTo || counting && position >= k.savedTo+tailEvents) {
 		doc, err := savedTo(position)
 		if err == nil && k.write(doc) == nil {
-			k.savedTo = position
+			k.savedTo, k.told = position, true
 		}
 	}
 }

@@ -77,6 +77,7 @@
 // # Reading order
 //
 // store.go (the contract), codec.go, block.go and builder.go (bytes), ledger.go
-// (numbers), badger.go, format.go, migrate.go, write.go, read.go, retain.go and sweep.go,
-// space.go, callbuffer.go, calljournal.go; memory.go is the same over slices.
+// (numbers), badger.go, foreign.go, format.go, migrate.go, write.go, read.go,
+// retain.go and sweep.go, space.go, callbuffer.go, calljournal.go; memory.go is
+// the same over slices.
 package persistence

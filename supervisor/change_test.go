@@ -47,6 +47,10 @@ func live(t *testing.T, data []byte) history {
 		in := c.input(data[i], data[i+1])
 		m, effects := before.Step(in, Env{Now: c.now, Jitter: float64(data[i+1]) / 256})
 		h.logged = append(h.logged, loggedChanges(t, effects))
+		was, is := before.Snapshot(c.now), m.Snapshot(c.now)
+		if is.Revision == was.Revision && !cmp.Equal(was, is) && m.Policy == before.Policy {
+			t.Errorf("%#v changed the snapshot and not the revision:\n%s", in, cmp.Diff(was, is))
+		}
 		c.follow(m, effects)
 	}
 	h.snapshots = append(h.snapshots, stored(t, c.m.Snapshot(c.now)))
