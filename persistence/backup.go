@@ -320,9 +320,9 @@ func readBackup(path string, each func(key, value []byte) error) error {
 	magic := make([]byte, len(backupMagic))
 	if err := r.full(magic); err != nil || string(magic) != backupMagic {
 		if bytes.HasPrefix(magic, []byte("hangar-backup ")) {
-			return fmt.Errorf("cannot restore %s: %w: another version of Hangar wrote it", path, ErrNotBackup)
+			return fmt.Errorf("cannot restore %s: it is %w: another version wrote it", path, ErrNotBackup)
 		}
-		return fmt.Errorf("cannot restore %s: %w: Hangar did not write it", path, ErrNotBackup)
+		return fmt.Errorf("cannot restore %s: it is %w", path, ErrNotBackup)
 	}
 	for {
 		key, err := r.bytes(2*MaxName + 64)

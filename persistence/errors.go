@@ -18,7 +18,7 @@ var (
 	ErrForeign = errors.New("directory holds another format")
 	// ErrNotBackup: the file that is to be restored is no backup, or one of a
 	// newer version.
-	ErrNotBackup = errors.New("no backup that this version reads")
+	ErrNotBackup = errors.New("no backup of Hangar that this version reads")
 	// ErrReadOnly: the store refuses writes and still answers reads. It is
 	// wrapped by ErrNoSpace, which heals by itself, and by the failure of an
 	// earlier write, which only reopening heals.

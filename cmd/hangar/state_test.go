@@ -136,7 +136,7 @@ func TestUnusableDirectoryIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	fresh := filepath.Join(t.TempDir(), "data")
-	tells(t, runs(t, exitFailure, "backup", "restore", note, "--data-dir", fresh).stderr.String(), note, "no backup", "next: name a file")
+	tells(t, runs(t, exitFailure, "backup", "restore", note, "--data-dir", fresh).stderr.String(), note, "no backup of Hangar", "next: name a file")
 	if _, err := os.Stat(fresh); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a refused backup made the directory: %v", err)
 	}
