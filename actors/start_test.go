@@ -185,10 +185,9 @@ func TestDependenciesOfWaitingCallsStartFirst(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		earlier []string // operators' starts, before the call of api
-		want    string
 	}{
-		{"the call comes first", []string{"s0", "s1", "s2"}, "s0 db s1 api s2"},
-		{"the call meets a start that waits", []string{"s0", "s1", "s2", "api"}, "s0 db s1 api s2"},
+		{"the call comes first", []string{"s0", "s1", "s2"}},
+		{"the call meets a start that waits", []string{"s0", "s1", "s2", "api"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -210,8 +209,9 @@ func TestDependenciesOfWaitingCallsStartFirst(t *testing.T) {
 				time.Sleep(time.Minute)
 				mu.Lock()
 				defer mu.Unlock()
-				if got := strings.Join(order, " "); got != tt.want {
-					t.Errorf("order %s, want %s", got, tt.want)
+				// Whether db's turn is given on before api hears that db is there is chance.
+				if got := strings.Join(order, " "); got != "s0 db api s1 s2" && got != "s0 db s1 api s2" {
+					t.Errorf("order %s, want db before s1 and api before s2", got)
 				}
 			})
 		})
