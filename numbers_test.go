@@ -48,7 +48,7 @@ var numbers = []struct{ id, promise, bench string }{
 	{"E01", "no processes left: a resource error that burns no restart", ""},
 	{"E02", "no descriptors left: the API answers, running servers go on", ""},
 	{"E10", "10,000 calls at once to one server: a bounded queue, the rest refused at once", ""},
-	{"E13", "10,000 starts, streams and 100,000 calls leave no goroutine, descriptor or memory behind", "bench -soak"},
+	{"E13", "10,000 starts, streams and WebSockets and 100,000 calls leave no goroutine, descriptor or memory behind", "bench -soak"},
 	{"E15", "/metrics has bounded labels and at most 2 MiB for 500 servers", ""},
 }
 

@@ -303,14 +303,21 @@ func TestEventStreamEndsWithTheRuntime(t *testing.T) {
 	}
 }
 
-// TestShutdownEndsEventStreams has one client that listens and one that does
-// not even read.
+// TestShutdownEndsEventStreams has one client that reads and one that does not,
+// so that the write to it hangs.
 func TestShutdownEndsEventStreams(t *testing.T) {
 	rt := testFleet()
 	addr, stop := startServer(t, testAPI(rt), nil)
 	c := dialEvents(t, addr, "")
 	dialEvents(t, addr, "")
 	rt.events.awaitStreams(t, 2)
+	long := record(1, "E", "", `{"x":"`+strings.Repeat("x", 30<<10)+`"}`)
+	for range 500 {
+		rt.events.add(long)
+	}
+	rt.events.add(record(2, "Last", "", `{}`))
+	for !strings.Contains(c.next(), "Last") {
+	}
 	stopped := make(chan error, 1)
 	go func() { stopped <- stop() }()
 	c.wantClosed(websocket.CloseGoingAway)
