@@ -44,6 +44,13 @@ func (r *reader) some() (events []*LoggedEvent) {
 		if err != nil {
 			r.t.Fatal(err)
 		}
+		bytes := 0
+		for _, e := range next {
+			bytes += len(e.Data)
+		}
+		if len(next) > MaxPending || bytes > MaxPendingBytes {
+			r.t.Errorf("%d events of %d bytes at once", len(next), bytes)
+		}
 		events, r.dropped = append(events, next...), r.dropped+dropped
 	}
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/aabb9013/hangar/supervisor"
 )
 
-// tailPage bounds the events of one read of the log for subscribers.
+// tailPage bounds the events of one read of the log for subscribers,
+// MaxPendingBytes their data.
 const tailPage = 256
 
 // LoggedEvent is an event of the log and the server that it is about.
@@ -24,7 +25,7 @@ type LoggedEvent struct {
 // tail is the end of the log as subscribers see it. One goroutine reads what
 // was committed, once for all of them, and hands it to those that follow; who
 // is behind reads the log itself. Nobody of the call path and no actor waits
-// for it: without subscribers a commit costs two atomic operations.
+// for it: while nobody follows, a commit costs two atomic operations.
 type tail struct {
 	sys       *System
 	store     persistence.Store
@@ -134,8 +135,9 @@ func (t *tail) read(from, end uint64) (page, error) {
 	if err != nil && len(events) == 0 {
 		return p, readError(from, err)
 	}
+	size := 0
 	for i := range events {
-		if events[i].Position > end {
+		if size += len(events[i].Data); events[i].Position > end || size > MaxPendingBytes && i > 0 {
 			break
 		}
 		p.events = append(p.events, &LoggedEvent{Event: events[i], Server: serverOf(events[i])})

@@ -78,10 +78,13 @@ func (a *API) streamEvents(ctx *fasthttp.RequestCtx) error {
 	// What it refuses it has answered.
 	_ = a.sockets.upgrader.Upgrade(ctx, func(ws *websocket.Conn) {
 		defer trackUpgrade(conn)()
-		if a.sockets.open.Add(1) <= a.sockets.max {
-			a.stream(&eventSocket{ws: ws, conn: conn, shutdown: shutdown, filter: first.filter}, after)
+		defer a.sockets.open.Add(-1)
+		if a.sockets.open.Add(1) > a.sockets.max { // others were quicker
+			full := websocket.FormatCloseMessage(websocket.CloseTryAgainLater, errEventSockets.Error())
+			_ = ws.WriteControl(websocket.CloseMessage, full, time.Now().Add(farewell))
+			return
 		}
-		a.sockets.open.Add(-1)
+		a.stream(&eventSocket{ws: ws, conn: conn, shutdown: shutdown, filter: first.filter}, after)
 	})
 	return nil
 }

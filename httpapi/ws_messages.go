@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"bytes"
 	"fmt"
 	"path"
 	"strconv"
@@ -151,14 +150,6 @@ func checkAfter(after, end uint64) error {
 }
 
 var pingFrame, pongFrame = []byte(`{"type":"ping"}`), []byte(`{"type":"pong"}`)
-
-// eventFrame is the flat event of the contract.
-func eventFrame(e EventRecord) []byte {
-	var b bytes.Buffer
-	writeFlat(&b, eventFields(e.HistoryRecord), e.Data)
-	b.WriteByte('}')
-	return b.Bytes()
-}
 
 func droppedFrame(n uint64) []byte { return fmt.Appendf(nil, `{"type":"dropped","count":%d}`, n) }
 

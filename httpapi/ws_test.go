@@ -2,16 +2,19 @@ package httpapi
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"path"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/fasthttp/websocket"
 	"github.com/google/go-cmp/cmp"
+	"github.com/valyala/fasthttp"
 
 	"github.com/aabb9013/hangar/supervisor"
 )
@@ -329,6 +332,28 @@ func TestShutdownEndsEventStreams(t *testing.T) {
 	}
 }
 
+// TestEventStreamOfAHostsOwnServer: who embeds the handler serves it as he likes.
+func TestEventStreamOfAHostsOwnServer(t *testing.T) {
+	rt := testFleet()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &fasthttp.Server{Handler: testAPI(rt).Handler()}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ln) }()
+	c := dialEvents(t, ln.Addr().String(), "")
+	rt.events.awaitStreams(t, 1)
+	if err := srv.Shutdown(); err != nil {
+		t.Error(err)
+	}
+	c.wantClosed(websocket.CloseGoingAway)
+	rt.events.awaitStreams(t, 0)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestClientThatDoesNotReadIsClosed(t *testing.T) {
 	rt := testFleet()
 	a := testAPI(rt)
@@ -375,4 +400,29 @@ func TestEventStreamSurvivesBadClientsAndBugs(t *testing.T) {
 	if !strings.Contains(log.String(), "panic in an event stream") || a.sockets.open.Load() != 0 {
 		t.Errorf("%d streams are counted; log: %s", a.sockets.open.Load(), log.String())
 	}
+}
+
+// FuzzStreamRequest: whatever a client sends is answered by an error or is a
+// request within the bounds, and never ends the program.
+func FuzzStreamRequest(f *testing.F) {
+	f.Add(`{"type":"subscribe","event_types":["Mcp*","[a-z]?"],"mcp_server_ids":null,"after":3e2}`)
+	f.Add(`{"event_types":["[","\\"]}`)
+	f.Add(`{"type":"pong"}`)
+	f.Fuzz(func(t *testing.T, message string) {
+		r := parseStreamRequest([]byte(message))
+		if r.err != nil {
+			if frame := errorFrame(r.err); !json.Valid(frame) || len(frame) > 8<<10 {
+				t.Errorf("%q is answered by %s", message, frame)
+			}
+			return
+		}
+		for _, list := range [][]string{r.filter.kinds, r.filter.servers} {
+			for _, p := range list {
+				if _, err := path.Match(p, "McpServerStarted"); err != nil || len(list) > maxPatterns || len(p) > maxPattern {
+					t.Errorf("%q lets through the pattern %q, %v", message, p, err)
+				}
+			}
+		}
+		r.filter.wants("McpServerStarted", "math")
+	})
 }
