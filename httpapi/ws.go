@@ -112,7 +112,10 @@ func (a *API) stream(s *eventSocket, after uint64) {
 		defer a.containStream()
 		s.write()
 	}()
-	s.read(written)
+	func() {
+		defer a.containStream()
+		s.read(written)
+	}()
 	close(s.gone)
 	s.conn.Close()
 	<-written
