@@ -234,8 +234,9 @@ func TestSlowEventStreamIsToldWhatItLost(t *testing.T) {
 		f.send("POST", "/api/mcp_servers/a/stop", "")
 		for m, err := e.read(); err == nil; m, err = e.read() {
 			if m.Type == "dropped" {
-				dropped += m.Count
-				last += m.Count
+				if dropped += m.Count; last != 0 {
+					last += m.Count
+				}
 				continue
 			}
 			if last != 0 && m.Position != last+1 {

@@ -11,21 +11,21 @@ import (
 // fakeEvents is a log whose events a test hands to the streams one by one.
 type fakeEvents struct {
 	position uint64
-	refused  bool // as a runtime that closes does
-	panics   bool
+	refused  atomic.Bool // as a runtime that closes does
+	panics   atomic.Bool
 	subs     sync.Map     // of *fakeSubscription
 	open     atomic.Int64 // subscriptions not closed
 }
 
 func (f *fakeRuntime) EventPosition() (uint64, error) {
-	if f.events.refused {
+	if f.events.refused.Load() {
 		return 0, fmt.Errorf("no: %w", supervisor.ErrClosing)
 	}
 	return f.events.position, nil
 }
 
 func (f *fakeRuntime) Subscribe(after uint64) (Subscription, error) {
-	if f.events.refused {
+	if f.events.refused.Load() {
 		return nil, supervisor.ErrClosing
 	}
 	s := &fakeSubscription{log: &f.events, after: after, ready: make(chan struct{}, 1)}
@@ -52,7 +52,7 @@ func (s *fakeSubscription) Ready() <-chan struct{} { return s.ready }
 func (s *fakeSubscription) Next() ([]EventRecord, uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.log.panics {
+	if s.log.panics.Load() {
 		panic("a bug")
 	}
 	events, dropped := s.pending, s.dropped

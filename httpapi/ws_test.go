@@ -236,7 +236,7 @@ func TestEventStreamRefusals(t *testing.T) {
 		ws.Close()
 	}
 	rt.events.awaitStreams(t, 0)
-	rt.events.refused = true
+	rt.events.refused.Store(true)
 	_, r, err := tryEvents(addr, "", nil)
 	if err == nil || r.StatusCode != 503 || r.Header.Get("Retry-After") == "" {
 		t.Errorf("while the runtime closes: %v, %v", r, err)
@@ -388,7 +388,7 @@ func TestEventStreamSurvivesBadClientsAndBugs(t *testing.T) {
 	rt.events.awaitStreams(t, 0)
 	c := dialEvents(t, addr, "")
 	rt.events.awaitStreams(t, 1)
-	rt.events.panics = true
+	rt.events.panics.Store(true)
 	rt.events.add(record(1, "E", "", `{}`))
 	rt.events.awaitStreams(t, 0)
 	if _, _, err := c.ws.ReadMessage(); err == nil {
