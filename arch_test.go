@@ -90,6 +90,8 @@ var fences = []fence{
 		"the actor library stays behind our own thin package, so that it can be replaced"},
 	{"github.com/valyala/fasthttp", []string{"httpapi", "bench"}, false,
 		"fasthttp's memory dies with the handler; one package must guard the copies (bench drives load with its client)"},
+	{"github.com/fasthttp/websocket", []string{"httpapi"}, true,
+		"as fasthttp, whose connections it takes over; tests dial with its client"},
 	{"github.com/fasthttp", []string{"httpapi", "bench"}, false, "as fasthttp itself"},
 	{"github.com/dgraph-io/badger/v4", []string{"persistence"}, false,
 		"the key layout and the durability rules stand in one package"},

@@ -103,6 +103,32 @@ func recordOf(ev persistence.Event) httpapi.HistoryRecord {
 	return httpapi.HistoryRecord{Version: ev.Version, Position: ev.Position, Kind: ev.Kind, At: ev.At, Data: ev.Data}
 }
 
+func (e edge) EventPosition() (uint64, error) { return e.rt.sys.EventPosition() }
+
+func (e edge) Subscribe(after uint64) (httpapi.Subscription, error) {
+	sub, err := e.rt.sys.Subscribe(after)
+	if err != nil {
+		return nil, err
+	}
+	return subscription{sub}, nil
+}
+
+// subscription is one as the HTTP edge sees it.
+type subscription struct{ *actors.Subscription }
+
+func (s subscription) Next() ([]httpapi.EventRecord, uint64, error) {
+	events, dropped, err := s.Subscription.Next()
+	records := make([]httpapi.EventRecord, len(events))
+	for i, e := range events {
+		records[i] = httpapi.EventRecord{HistoryRecord: recordOf(e.Event), Server: e.Server}
+	}
+	return records, dropped, err
+}
+
+func (s subscription) Select(want func(kind, server string) bool) {
+	s.Subscription.Select(func(e *actors.LoggedEvent) bool { return want(e.Kind, e.Server) })
+}
+
 func (e edge) Backup(ctx context.Context) (httpapi.Backup, error) {
 	info, err := e.rt.Backup(ctx)
 	return httpapi.Backup{Path: info.Path, Bytes: info.Bytes, Position: info.Position, SHA256: info.SHA256}, err

@@ -91,6 +91,11 @@ func serve(t *testing.T, rt *hangar.Runtime) *front {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveOn(t, rt, ln)
+}
+
+func serveOn(t *testing.T, rt *hangar.Runtime, ln net.Listener) *front {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- rt.Serve(ctx, ln) }()

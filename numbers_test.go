@@ -53,7 +53,7 @@ var numbers = []struct{ id, promise, bench string }{
 	{"E10", "10,000 calls at once to one server: a bounded queue, the rest refused at once", ""},
 	{"E11", "10,000 reloads of two files that differ in one server: the others keep their process, nothing grows", "bench -reloads"},
 	{"E12", "a reload that is refused changes nothing and says where the mistake is", ""},
-	{"E13", "10,000 starts, streams and 100,000 calls leave no goroutine, descriptor or memory behind", "bench -soak"},
+	{"E13", "10,000 starts, streams and WebSockets and 100,000 calls leave no goroutine, descriptor or memory behind", "bench -soak"},
 	{"E15", "/metrics has bounded labels and at most 2 MiB for 500 servers", ""},
 }
 

@@ -51,6 +51,15 @@ func TestSecretsThatAServerPrintsAreInNoAnswer(t *testing.T) {
 			ask("GET", strings.ReplaceAll(path, "{id}", id), "")
 		}
 	}
+	create(t, rt, stub("last"))
+	stream, redacted := api.follow("?after=0"), false
+	for m := stream.next(); m.Server != "last"; m = stream.next() {
+		all = append(all, "event "+m.text)
+		redacted = redacted || strings.Contains(m.text, "***")
+	}
+	if !redacted {
+		t.Error("no event tells what the servers said: the test proves nothing of the stream")
+	}
 	for _, text := range all {
 		if strings.Contains(text, canary) {
 			t.Errorf("the secret is in %s", text)

@@ -97,6 +97,7 @@ func (s *System) abandon() error {
 	case <-time.After(lastGrace):
 	}
 	s.stopActors(s.eventlog)
+	s.feed.close()
 	// No actor lives that could add to the group.
 	ended := make(chan struct{})
 	go func() { s.goes.Wait(); close(ended) }()

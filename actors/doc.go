@@ -33,6 +33,11 @@
 // (Exited) → effects [Emit, StartInstance or ArmTimer] → started goroutine →
 // instanceStarted → Step(Started) → ReleaseWaiting.
 //
+// # One event
+//
+// emit → commit → the log's writer → feed.advance. Who subscribed reads the log
+// behind it (feed.go, subscription.go); no actor waits for a subscriber.
+//
 // # Panics
 //
 // A panic in an actor is a bug of ours. The message at hand is failed, the

@@ -146,10 +146,14 @@ func (l *eventLog) write() {
 			for i, c := range group {
 				batches[i] = c.batch
 			}
-			w.err = storeError(l.store.Commit(batches...))
+			if w.err = storeError(l.store.Commit(batches...)); w.err == nil {
+				l.sys.feed.advance()
+			}
 		}
 		if calls {
-			w.callErr = l.store.FlushCalls(dropped)
+			if w.callErr = l.store.FlushCalls(dropped); w.callErr == nil {
+				l.sys.feed.advance()
+			}
 		}
 	}()
 }

@@ -58,6 +58,7 @@ type System struct {
 	callBuffer *persistence.CallBuffer
 	flushTimer *time.Timer
 	keeper     *keeper
+	feed       *feed
 
 	eventlog, registry, starts, servers, groups, dependencies, memory *actor.PID
 
@@ -117,6 +118,7 @@ func New(opts Options) (*System, error) {
 	s.killing, s.kill = context.WithCancel(context.Background())
 	s.fleet.Store(&fleet{byID: map[string]*cell{}})
 	s.keeper = newKeeper(s)
+	s.feed = newFeed(s, opts.Store)
 	orphans := orphans{}
 	restored, err := s.restore(orphans)
 	if err != nil {
@@ -134,6 +136,8 @@ func New(opts Options) (*System, error) {
 	s.flushTimer = time.AfterFunc(time.Hour, func() { s.tell(s.eventlog, flushCalls{}) })
 	s.flushTimer.Stop()
 	go s.keeper.run()
+	s.goes.Add(1)
+	go s.feed.run()
 	reply := make(chan error, 1)
 	s.tell(s.registry, loadServers{restored, orphans, reply})
 	err = <-reply

@@ -2,12 +2,15 @@ package e2e_test
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/fasthttp/websocket"
 )
 
 // churn is how many rounds a churn test makes: the whole number when
@@ -64,26 +67,50 @@ func TestChurnLeavesNothingBehind(t *testing.T) {
 			conn.Close()
 		}
 	}
+	sockets := func(n int) {
+		dialer := websocket.Dialer{HandshakeTimeout: patience}
+		for i := range n {
+			ws, _, err := dialer.Dial("ws"+strings.TrimPrefix(h.url, "http")+"/api/ws/events", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if i%2 == 0 { // the others are dropped as soon as they are open
+				ws.SetReadDeadline(time.Now().Add(patience))
+				if err := ws.WriteMessage(websocket.TextMessage, []byte(`{"type":"subscribe","after":0}`)); err != nil {
+					t.Fatal(err)
+				}
+				if _, message, err := ws.ReadMessage(); err != nil {
+					t.Fatalf("an event stream: got %q, %v", message, err)
+				}
+			}
+			ws.Close()
+		}
+	}
 	// What is made once is made now: pools, buffers, the workers of the server.
 	calls(400)
 	starts(2)
 	streams(10)
+	sockets(10)
 	settled := func() vitals {
 		httpIdle()
 		var v vitals
+		heap := int64(math.MaxInt64) // the lowest is that after a collection
 		for last, same := (vitals{}), 0; same < 3; last = v {
 			time.Sleep(500 * time.Millisecond) // until nothing moves any more
-			if v = h.vitals(); v.goroutines == last.goroutines && v.descriptors == last.descriptors {
+			v = h.vitals()
+			if heap = min(heap, v.heap); v.goroutines == last.goroutines && v.descriptors == last.descriptors {
 				same++
 			} else {
 				same = 0
 			}
 		}
+		v.heap = heap
 		return v
 	}
 	before := settled()
 	starts(churn(10_000))
 	streams(churn(10_000))
+	sockets(churn(10_000))
 	calls(churn(100_000))
 	var after vitals
 	if !eventually(time.Minute, func() bool {

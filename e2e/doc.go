@@ -9,8 +9,8 @@
 // (e2e/python). Without them they skip and say why; a part that
 // HANGAR_REQUIRE names (HANGAR_REQUIRE=node,python,curl) must not be missing.
 //
-// HANGAR_CHURN=full makes the churn test its whole 10,000 starts and 100,000
-// calls; without it a fiftieth.
+// HANGAR_CHURN=full makes the churn test its whole 10,000 starts, streams and
+// WebSockets and 100,000 calls; without it a twentieth.
 //
 //	harness_test.go    the program: build, start, stop, nothing left behind
 //	process_test.go    processes as the kernel tells of them

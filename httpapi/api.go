@@ -51,6 +51,7 @@ type API struct {
 	authorize func(*fasthttp.RequestCtx, Permission) error
 	now       func() time.Time
 	page      *metricsPage
+	sockets   *eventSockets
 	route     fasthttp.RequestHandler
 }
 
@@ -79,6 +80,7 @@ func New(opts Options) *API {
 		a.now = time.Now
 	}
 	a.page = newMetricsPage(a.runtime, a.now)
+	a.sockets = newEventSockets(a.fail)
 	a.route = a.newRouter(routes())
 	return a
 }

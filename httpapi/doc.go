@@ -11,5 +11,8 @@
 // fasthttp reuses every buffer of a request once its handler has returned, so
 // what leaves a handler (into the runtime, a log, a goroutine) is a copy.
 //
+// The event stream (ws.go) leaves HTTP after its handshake. From then on it is
+// ours to bound, contain and end: fasthttp does none of it.
+//
 // Reading order: api.go, routes.go, respond.go, decode.go, servers.go, views.go.
 package httpapi

@@ -28,6 +28,7 @@ type fakeRuntime struct {
 	info    Info
 	status  Status
 	backup  func() (Backup, error)
+	events  fakeEvents
 	changes atomic.Int64
 
 	groups  []*supervisor.GroupView

@@ -36,6 +36,8 @@ type edgeListener struct {
 	closeOnce sync.Once
 	closed    chan struct{}
 
+	upgrades upgrades
+
 	perIP int // connections that one address may have
 
 	mu    sync.Mutex
@@ -204,6 +206,12 @@ func (c *edgeConn) SetWriteDeadline(t time.Time) error {
 	}
 	c.writeBy = t
 	return c.Conn.SetWriteDeadline(t)
+}
+
+// SetDeadline is what takes both away when the connection leaves HTTP.
+func (c *edgeConn) SetDeadline(t time.Time) error {
+	c.readBy, c.writeBy = t, t
+	return c.Conn.SetDeadline(t)
 }
 
 // lingerOnClose marks a connection whose request was refused unread.

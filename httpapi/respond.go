@@ -69,6 +69,7 @@ var errorTable = []errorRow{
 	{backends.ErrResource, 500, 0},
 
 	{errScrapes, 429, 1},
+	{errEventSockets, 503, 5},
 	{ErrConfigPath, 422, 0},
 	{ErrConfiguration, 500, 0},
 	{ErrConfigBackup, 503, 0},
@@ -84,6 +85,7 @@ var errorTable = []errorRow{
 // something of their own here.
 var edgeNames = map[error]string{
 	errScrapes:               "RateLimitExceededError",
+	errEventSockets:          "TooManyEventStreams",
 	ErrConfigPath:            "ValidationError",
 	ErrConfiguration:         "ConfigurationError",
 	ErrConfigBackup:          "ConfigurationBackupError",

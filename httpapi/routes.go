@@ -26,6 +26,7 @@ const (
 	PermToolInvoke       Permission = "tool:invoke"
 	PermSystemBackup     Permission = "system:backup"
 	PermMetricsRead      Permission = "metrics:read"
+	PermAuditRead        Permission = "audit:read"
 	PermGroupRead        Permission = "group:read"
 	PermGroupCreate      Permission = "group:create"
 	PermGroupUpdate      Permission = "group:update"
@@ -99,6 +100,8 @@ func routes() []route {
 		{post, config + "/export", PermConfigRead, (*API).exportConfig},
 		{post, config + "/backup", PermConfigUpdate, (*API).backupConfig},
 		{get, config + "/diff", PermConfigRead, (*API).diffConfig},
+
+		{get, "/api/ws/events", PermAuditRead, (*API).streamEvents},
 
 		{get, "/api/system", PermAuthenticated, (*API).system},
 		{post, "/api/system/backup", PermSystemBackup, (*API).backup},

@@ -48,6 +48,12 @@ type Runtime interface {
 	// History returns up to limit calls of a server with version >= from,
 	// oldest first.
 	History(id string, from uint64, limit int) ([]HistoryRecord, error)
+	// EventPosition is the position of the newest event that Subscribe shows;
+	// ErrClosing.
+	EventPosition() (uint64, error)
+	// Subscribe reads the event log behind a position, and then what is added
+	// to it; ErrClosing. The caller closes the subscription.
+	Subscribe(after uint64) (Subscription, error)
 	// Backup writes the whole state to a file of its own data directory;
 	// ErrInMemory, ErrReadOnly, ErrOverloaded while another one runs.
 	Backup(ctx context.Context) (Backup, error)
@@ -100,7 +106,29 @@ type Target interface {
 	Cancel(id uint64, cause error)
 }
 
-// HistoryRecord is one finished call as the log keeps it.
+// Subscription is one reader of the event log. It belongs to one goroutine.
+type Subscription interface {
+	// Ready has a value when Next should be called.
+	Ready() <-chan struct{}
+	// Next returns committed events that are wanted, each once and in order of
+	// position, and how many were left out before them. It does not wait for
+	// events. ErrClosing is the end; any other error too.
+	Next() (events []EventRecord, dropped uint64, err error)
+	// Select says which events are wanted from now on. It is asked from other
+	// goroutines and must not block.
+	Select(want func(kind, server string) bool)
+	// Seek goes on behind another position of the log.
+	Seek(after uint64)
+	Close()
+}
+
+// EventRecord is one event of the log, of whatever kind.
+type EventRecord struct {
+	HistoryRecord
+	Server string // mcp_server_id, "" if the event is about none
+}
+
+// HistoryRecord is one event, such as a finished call, as the log keeps it.
 type HistoryRecord struct {
 	Version  uint64
 	Position uint64

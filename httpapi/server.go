@@ -34,6 +34,9 @@ const (
 	readBufferSize = 16 << 10
 	// shutdownGrace is how long requests under way may take at the end.
 	shutdownGrace = 10 * time.Second
+	// upgradeGrace is how long event streams, which the shutdown has told, may
+	// take to say goodbye before they are closed.
+	upgradeGrace = 2 * farewell
 )
 
 // Server returns a server for the API with all limits set, for Serve.
@@ -114,9 +117,11 @@ func Serve(ctx context.Context, ln net.Listener, srv *fasthttp.Server) error {
 	wait, cancel := context.WithTimeout(context.Background(), shutdownGrace)
 	defer cancel()
 	err := srv.ShutdownWithContext(wait)
+	edge.upgrades.wait(upgradeGrace)
 	if n := edge.closeConns(); n > 0 && err != nil {
 		err = fmt.Errorf("%d connections closed by force: %w", n, err)
 	}
+	edge.upgrades.wait(upgradeGrace)
 	return errors.Join(err, <-done)
 }
 
