@@ -131,45 +131,104 @@ func TestTermOfALoadedFleet(t *testing.T) {
 	}
 	noneLeft(t, mine, 2*time.Second)
 
-	again := h.again() // the log was closed: it opens, and knows of the end
+	h.knowsOfItsEnd()
+}
+
+// TestSecondSignalEndsWithoutWaiting is the second half of R12: whoever asks
+// twice does not wait for a fleet that does not listen, nor for calls under
+// way, and the state is closed as after one signal. `bench -times` prints how
+// long it takes.
+func TestSecondSignalEndsWithoutWaiting(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		first, second syscall.Signal
+		code, count   int
+	}{
+		{"SIGTERM", syscall.SIGTERM, syscall.SIGTERM, 0, fleetSize(t, 500)},
+		{"SIGINT", syscall.SIGINT, syscall.SIGINT, 130, 20},
+		{"SIGINT, then SIGTERM", syscall.SIGINT, syscall.SIGTERM, 0, 20},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			fleet := servers{}
+			for i := range c.count {
+				var flags []string
+				if i%20 == 0 {
+					flags = []string{"-ignore-term", "-ignore-eof"}
+				}
+				fleet[fmt.Sprintf("stub-%03d", i)] = stub(flags...)
+			}
+			h := start(t, fleet)
+			var wg sync.WaitGroup
+			for id := range fleet {
+				wg.Go(func() {
+					if _, err := h.call(id, "echo", map[string]any{"text": "x"}); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			before := h.detail("stub-000").Health.Invocations
+			underWay := make(chan error, 1)
+			go func() {
+				_, err := h.call("stub-000", "sleep", map[string]any{"ms": 600_000})
+				underWay <- err
+			}()
+			h.await("stub-000", "the call under way", func(d detail) bool { return d.Health.Invocations > before })
+			mine := tagged(t, h.tag)
+			h.command.Process.Signal(c.first)
+			h.awaitClosing("stub-001")
+			begin := time.Now()
+			h.command.Process.Signal(c.second)
+			if code := h.awaitExit(30 * time.Second); code != c.code {
+				t.Errorf("exit code %d, want %d", code, c.code)
+			}
+			t.Logf("the second signal ended %d servers within %s", c.count, time.Since(begin).Round(time.Millisecond))
+			if err := <-underWay; err == nil {
+				t.Error("the call under way has an answer")
+			}
+			noneLeft(t, mine, 2*time.Second)
+			h.knowsOfItsEnd()
+		})
+	}
+}
+
+// awaitClosing waits until the program says that it has begun to close.
+func (h *hangar) awaitClosing(server string) {
+	h.t.Helper()
+	if !eventually(10*time.Second, func() bool {
+		var no *refusal
+		_, err := h.call(server, "echo", map[string]any{"text": "x"})
+		return errors.As(err, &no) && no.Name == "RuntimeClosingError"
+	}) {
+		h.t.Fatal("the program does not close")
+	}
+}
+
+// knowsOfItsEnd: the log was closed; it opens, and knows of the end.
+func (h *hangar) knowsOfItsEnd() {
+	h.t.Helper()
+	again := h.again()
 	if !strings.Contains(again.output.tail(64<<10), "unclean_shutdown:false") {
-		t.Error("the next start does not know of the end")
+		h.t.Error("the next start does not know of the end")
 	}
 	again.stop()
 }
 
-// TestSecondTermEndsAtOnce: whoever asks twice does not wait for a fleet that
-// does not listen.
-func TestSecondTermEndsAtOnce(t *testing.T) {
-	fleet := servers{}
-	for i := range 20 {
-		fleet[fmt.Sprintf("stub-%d", i)] = stub("-ignore-term", "-ignore-eof")
-	}
-	h := start(t, fleet)
-	var wg sync.WaitGroup
-	for id := range fleet {
-		wg.Go(func() {
-			if _, err := h.call(id, "echo", map[string]any{"text": "x"}); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
+// TestThirdSignalEndsAtOnce: what cannot be waited for is not waited for, and
+// the children die with the program all the same.
+func TestThirdSignalEndsAtOnce(t *testing.T) {
+	h := start(t, servers{"stub": stub("-ignore-term", "-ignore-eof")})
+	h.mustCall("stub", "echo", map[string]any{"text": "x"})
 	mine := tagged(t, h.tag)
 	h.command.Process.Signal(syscall.SIGTERM)
-	// It has begun to close when it says so.
-	if !eventually(10*time.Second, func() bool {
-		var no *refusal
-		_, err := h.call("stub-0", "echo", map[string]any{"text": "x"})
-		return errors.As(err, &no) && no.Name == "RuntimeClosingError"
-	}) {
-		t.Fatal("the program does not close")
+	h.awaitClosing("stub")
+	// All that the program does between the second and its end can be over
+	// before the third comes.
+	for range 2 {
+		h.command.Process.Signal(syscall.SIGINT)
 	}
-	begin := time.Now()
-	h.command.Process.Signal(syscall.SIGTERM)
 	if code := h.awaitExit(10 * time.Second); code != 130 {
 		t.Errorf("exit code %d, want that of an interrupted program", code)
 	}
-	t.Logf("the second signal ended it within %s", time.Since(begin).Round(time.Millisecond))
 	noneLeft(t, mine, 2*time.Second)
 }

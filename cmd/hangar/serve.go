@@ -19,15 +19,13 @@ const (
 	// shutdownTime bounds the end after a signal: 15 s in all, the rest is
 	// kept back for closing the state.
 	shutdownTime = 14 * time.Second
-	// killTime is how long the servers may take to die after a second signal.
-	killTime = 500 * time.Millisecond
 )
 
 // signals of the process, as serving takes them.
 type signals struct{ end, hangup chan os.Signal }
 
 func catchSignals() signals {
-	s := signals{end: make(chan os.Signal, 2), hangup: make(chan os.Signal, 1)}
+	s := signals{end: make(chan os.Signal, 3), hangup: make(chan os.Signal, 1)}
 	signal.Notify(s.end, os.Interrupt, syscall.SIGTERM)
 	signal.Notify(s.hangup, syscall.SIGHUP)
 	// Taken and not read: a write to a pipe whose reader has left then fails
@@ -91,14 +89,17 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 		}
 		go func() { done <- rt.ServeStdio(context.Background(), os.Stdin, os.Stdout) }()
 	}
-	if err := awaitEnd(rt, out.logger, f.http, caught, done); err != nil {
-		return &codedError{exitSystem, err}
+	err = awaitEnd(rt, out.logger, f.http, caught, done)
+	var coded *codedError
+	if err == nil || errors.As(err, &coded) {
+		return err
 	}
-	return nil
+	return &codedError{exitSystem, err}
 }
 
-// awaitEnd waits for the end and carries it out; a second signal ends the
-// process at once (its children die with it).
+// awaitEnd waits for the end and carries it out. A second signal is a wish for
+// haste: nothing drains any more, what runs is killed, the state is closed all
+// the same. A third one ends the process as it is; its children die with it.
 func awaitEnd(rt *hangar.Runtime, logger *slog.Logger, http bool, caught signals, done <-chan error) error {
 	var failure error
 	for waiting := true; waiting; {
@@ -106,38 +107,47 @@ func awaitEnd(rt *hangar.Runtime, logger *slog.Logger, http bool, caught signals
 		case failure = <-done:
 			done, waiting = nil, false
 		case sig := <-caught.end:
-			logger.Info("closing, a second signal ends at once", "signal", sig.String())
+			logger.Info("closing, a second signal ends without waiting", "signal", sig.String())
 			waiting = false
 		}
 	}
-	closing, cancel := context.WithTimeout(context.Background(), shutdownTime)
-	defer cancel()
+	closing, hurry := context.WithTimeout(context.Background(), shutdownTime)
+	defer hurry()
 	closed := make(chan error, 1)
 	go func() { closed <- rt.Close(closing) }()
+	var second os.Signal
 	for {
 		select {
 		case err := <-closed:
 			failure = errors.Join(failure, err)
 			if done != nil && http {
-				select {
-				case err := <-done:
-					if err != nil {
-						logger.Warn("connections were closed by force", "err", err)
-					}
-				case <-closing.Done():
-					logger.Warn("connections were still open at the end")
-				}
+				awaitConnections(closing, logger, done)
 			}
 			logger.Info("closed")
+			if failure == nil && second == os.Interrupt {
+				return &codedError{code: exitInterrupted}
+			}
 			return failure
 		case sig := <-caught.end:
-			logger.Warn("ending at once", "signal", sig.String())
-			cancel() // kills every instance
-			select {
-			case <-closed:
-			case <-time.After(killTime):
+			if second != nil {
+				logger.Error("ending as it is", "signal", sig.String())
+				os.Exit(exitInterrupted)
 			}
-			os.Exit(exitInterrupted)
+			second = sig
+			logger.Warn("ending without waiting, a third signal ends at once", "signal", sig.String())
+			hurry() // kills every instance
 		}
+	}
+}
+
+// awaitConnections waits for the HTTP server to have sent its last answers.
+func awaitConnections(closing context.Context, logger *slog.Logger, done <-chan error) {
+	select {
+	case err := <-done:
+		if err != nil {
+			logger.Warn("connections were closed by force", "err", err)
+		}
+	case <-closing.Done():
+		logger.Warn("connections were still open at the end")
 	}
 }
