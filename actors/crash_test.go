@@ -3,6 +3,7 @@ package actors
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -334,5 +335,66 @@ func TestStopReturnsThoughACallStartsTheServerAgain(t *testing.T) {
 		if v := s.view("a"); v.Epoch != 2 {
 			t.Errorf("epoch %d", v.Epoch)
 		}
+	})
+}
+
+// TestRestartsOfAFleetAreSpread is the jitter of R03: servers that are killed at
+// one moment do not ask for their starts at one moment, though the first restart
+// of each is at once. A stop in the meantime ends what waits.
+func TestRestartsOfAFleetAreSpread(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const n, widest = 300, 10 * time.Millisecond
+		var mu sync.Mutex
+		var starts []time.Time
+		s := newTestSystemWith(t, func(_ string, epoch uint64) fake.Script {
+			if epoch == 2 {
+				mu.Lock()
+				starts = append(starts, time.Now())
+				mu.Unlock()
+			}
+			return fake.Script{}
+		}, func(o *Options) { o.Specs, o.MaxParallelStarts = specs(n, jittered), n })
+		for i := range n {
+			s.mustEcho(fmt.Sprint("s", i))
+		}
+		killed := time.Now()
+		for i := range n {
+			s.backend.Last(fmt.Sprint("s", i)).Crash(1)
+		}
+		synctest.Wait()
+		if time.Since(killed) != 0 {
+			t.Fatal("the kills took time")
+		}
+		if v := s.view("s0"); v.State != supervisor.Initializing || v.Restarts != 1 {
+			t.Errorf("s0 is %s with %d restarts, want it to be coming back", v.State, v.Restarts)
+		}
+		for i := range n / 10 {
+			if err := s.Stop(t.Context(), fmt.Sprint("s", i), "test"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		mu.Lock()
+		early := len(starts) // a restart can have been due at the very moment
+		mu.Unlock()
+		time.Sleep(widest)
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		if len(starts) < n-n/10 || len(starts) > n-n/10+early {
+			t.Errorf("%d servers came back, want all but %d that were stopped", len(starts), n/10)
+		}
+		var fifths [5]int
+		for _, at := range starts {
+			fifths[min(int(5*at.Sub(killed)/widest), 4)]++
+		}
+		for i, got := range fifths {
+			if got < n/5/3 {
+				t.Errorf("%d of %d restarts in the fifth %d of %s, want them spread: %v", got, len(starts), i+1, widest, fifths)
+			}
+		}
+		for i := range n / 10 {
+			s.wantState(fmt.Sprint("s", i), supervisor.Cold, supervisor.PhaseNone)
+		}
+		s.wantIdleStarts()
 	})
 }

@@ -77,22 +77,26 @@ func newTestSystemWith(t *testing.T, s script, edit func(*Options)) *testSystem 
 	return ts
 }
 
-// spec is a server with the defaults; edits change it.
+// spec is a server with the defaults, but without jitter, so that tests know
+// when things happen; edits change it.
 func spec(id string, edits ...func(*supervisor.ServerSpec)) supervisor.ServerSpec {
-	s := supervisor.ServerSpec{ID: id, Mode: supervisor.ModeSubprocess, Command: []string{"fake"}}
+	s := supervisor.ServerSpec{ID: id, Mode: supervisor.ModeSubprocess, Command: []string{"fake"}}.WithDefaults()
+	s.Backoff.Jitter = 0
 	for _, edit := range edits {
 		edit(&s)
 	}
 	return s.WithDefaults()
 }
 
-func specs(n int) []supervisor.ServerSpec {
+func specs(n int, edits ...func(*supervisor.ServerSpec)) []supervisor.ServerSpec {
 	var all []supervisor.ServerSpec
 	for i := range n {
-		all = append(all, spec(fmt.Sprint("s", i)))
+		all = append(all, spec(fmt.Sprint("s", i), edits...))
 	}
 	return all
 }
+
+func jittered(s *supervisor.ServerSpec) { s.Backoff.Jitter = supervisor.DefaultJitter }
 
 func concurrency(n int) func(*supervisor.ServerSpec) {
 	return func(s *supervisor.ServerSpec) { s.MaxConcurrency = n }

@@ -99,6 +99,8 @@ type (
 		took  time.Duration
 		err   error
 	}
+	// turnDue: a timer → server; the attempt has waited for its moment.
+	turnDue struct{ epoch uint64 }
 	// timerElapsed: a timer → server.
 	timerElapsed struct {
 		kind supervisor.TimerKind

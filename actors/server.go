@@ -44,6 +44,8 @@ func (c *cell) handle(ctx actor.Context) {
 		c.onHurryUp()
 	case stopFor:
 		c.onStopFor(m)
+	case turnDue:
+		c.onTurnDue(m)
 	case mayStart:
 		c.onMayStart(m)
 	case changeSpec:

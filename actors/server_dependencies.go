@@ -2,6 +2,7 @@ package actors
 
 import (
 	"slices"
+	"time"
 
 	"github.com/aabb9013/hangar/supervisor"
 )
@@ -10,6 +11,21 @@ import (
 // fleet without dependencies that is one look at a nil pointer.
 func (c *cell) isLinked() bool {
 	return c.sys.fleet.Load().graph.Linked(c.id) || len(c.spec.DependsOn) > 0
+}
+
+// wantTurnAfter asks for the start of an attempt when its time has come.
+func (c *cell) wantTurnAfter(epoch uint64, after time.Duration) {
+	if after <= 0 {
+		c.wantTurn(epoch)
+		return
+	}
+	time.AfterFunc(after, func() { c.sys.tell(c.pid, turnDue{epoch}) })
+}
+
+func (c *cell) onTurnDue(m turnDue) {
+	if a := c.attempt; a != nil && a.epoch == m.epoch && a.cancel == nil {
+		c.wantTurn(m.epoch)
+	}
 }
 
 // wantTurn asks for the start of an attempt: the dependencies come first, then

@@ -23,7 +23,7 @@ func (c *cell) perform(effect supervisor.Effect) {
 			c.happened.Restarted.Add(1)
 		}
 		c.attempt = &attempt{cell: c, epoch: e.Epoch, over: make(chan struct{})}
-		c.wantTurn(e.Epoch)
+		c.wantTurnAfter(e.Epoch, e.After)
 	case supervisor.SwitchInstance:
 		c.switchInstance(e.Old)
 	case supervisor.PromoteCandidate:

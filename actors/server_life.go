@@ -23,16 +23,24 @@ func (c *cell) panicked(msg any, err error) {
 			c.attempt = nil
 			c.sys.tell(c.sys.starts, startOver{c, m.epoch})
 		}
+	case turnDue:
+		c.loseTurn(m.epoch)
 	case mayStart:
-		if a := c.attempt; a != nil && a.epoch == m.epoch && a.cancel == nil {
-			c.attempt = nil
-		}
+		c.loseTurn(m.epoch)
 	case toolsListed:
 		c.listing = false
 	case retireServer:
 		c.sys.tell(c.pid, m) // a deletion is durable: it must happen
 	}
 	failMessage(msg, err)
+}
+
+// loseTurn lets an attempt go that nobody will ask a turn for any more: the next
+// actor tells that it failed.
+func (c *cell) loseTurn(epoch uint64) {
+	if a := c.attempt; a != nil && a.epoch == epoch && a.cancel == nil {
+		c.attempt = nil
+	}
 }
 
 // finishHeld ends a call over which Send may have panicked half way.

@@ -31,7 +31,7 @@ func TestShortageBurnsNoRestarts(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var short atomic.Bool
 		const n = 30
-		s := newTestSystem(t, shortOf(&short), append(specs(n), spec("runs", func(s *supervisor.ServerSpec) { s.IdleTTL = time.Hour }))...)
+		s := newTestSystem(t, shortOf(&short), append(specs(n, jittered), spec("runs", func(s *supervisor.ServerSpec) { s.IdleTTL = time.Hour }))...)
 		for i := range n {
 			s.mustEcho(fmt.Sprint("s", i))
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -147,8 +148,12 @@ func TestWholeFleetIsKilledAtOnce(t *testing.T) {
 			t.Errorf("%s: %+v, want its second epoch and one restart", id, d)
 		}
 	}
-	if most := mostOverlapping(startTimes(t, h), initDelay); most > parallel {
+	starts := startTimes(t, h)
+	if most := mostOverlapping(starts, initDelay); most > parallel {
 		t.Errorf("%d servers were starting at once, want at most %d", most, parallel)
+	}
+	if spread, least := slices.Max(starts)-slices.Min(starts), (count/parallel-1)*(initDelay-10*time.Millisecond); spread < least {
+		t.Errorf("the restarts are spread over %s, want %s at least", spread, least)
 	}
 }
 

@@ -23,6 +23,19 @@ func (s *step) backOff(delay time.Duration) {
 	s.arm(TimerRetry, delay)
 }
 
+// maxSpread bounds what jitter does to the restart that is meant to be at once:
+// it stays well below what a start takes.
+const maxSpread = 10 * time.Millisecond
+
+// spread is how long the first restart of a streak waits: a fleet that is
+// killed at one moment must not ask for all its starts at one moment. It is the
+// jitter of the first delay that the policy has, bounded by maxSpread; no
+// jitter, no spread. random is in [0, 1).
+func (p Policy) spread(random float64) time.Duration {
+	widest := scale(max(p.BackoffInitial, 0), clamp01(p.Jitter))
+	return scale(min(widest, maxSpread), clamp01(random))
+}
+
 // delay is the backoff curve: nothing for restart 0 of a streak, then the
 // initial delay, doubling up to the cap. The jitter lies around the capped
 // value, so that a thousand servers at the cap do not restart in step; a delay

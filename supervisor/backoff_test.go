@@ -22,6 +22,38 @@ func TestDelayCurve(t *testing.T) {
 	}
 }
 
+// TestFirstRestartIsSpread: the restart that is at once differs by a little from
+// server to server (R03), as far as the policy has jitter.
+func TestFirstRestartIsSpread(t *testing.T) {
+	t.Parallel()
+	last := math.Nextafter(1, 0)
+	tests := []struct {
+		name   string
+		p      Policy
+		random float64
+		want   time.Duration
+	}{
+		{"the first moment", testPolicy(), 0, 0},
+		{"the middle", testPolicy(), 0.5, maxSpread / 2},
+		{"the last moment", testPolicy(), last, maxSpread - 1},
+		{"no jitter", Policy{BackoffInitial: time.Second}, last, 0},
+		{"no delay to jitter", Policy{Jitter: 1}, last, 0},
+		{"less than the most", Policy{BackoffInitial: 10 * time.Millisecond, Jitter: 0.2}, 0.5, time.Millisecond},
+		{"a long delay", Policy{BackoffInitial: time.Hour, Jitter: 1}, last, maxSpread - 1},
+		{"jitter above 1", Policy{BackoffInitial: 4 * time.Millisecond, Jitter: 9}, 0.5, 2 * time.Millisecond},
+		{"negative jitter", Policy{BackoffInitial: time.Second, Jitter: -1}, last, 0},
+		{"jitter is no number", Policy{BackoffInitial: time.Second, Jitter: math.NaN()}, last, 0},
+		{"random is no number", testPolicy(), math.NaN(), 0},
+		{"random above 1", testPolicy(), 7, maxSpread},
+		{"negative", Policy{BackoffInitial: -time.Second, Jitter: 1}, last, 0},
+	}
+	for _, tt := range tests {
+		if got := tt.p.spread(tt.random); got != tt.want {
+			t.Errorf("%s: spread(%v) = %v, want %v", tt.name, tt.random, got, tt.want)
+		}
+	}
+}
+
 func TestDelayJitterBounds(t *testing.T) {
 	t.Parallel()
 	p := testPolicy()

@@ -55,8 +55,9 @@
 // A start that a call or an operator asked for and that fails is not repeated
 // by itself, unless the server is permanent: the callers have their answer and
 // the next call tries again. A recovery, the start after a crash or after a
-// run of failed probes, does repeat: the first restart of a streak at once,
-// those after it with exponential, capped, jittered delays, and no more than
+// run of failed probes, does repeat: the first restart of a streak at once, but
+// for so little jitter that nobody waits for it and a fleet that fails at one
+// moment is spread, those after it with exponential, capped, jittered delays, and no more than
 // [Policy.MaxRestarts] in [Policy.Period]. One more and the machine gives up
 // until the window has slid, for a call, or until an operator starts it.
 // Permanent failures are never repeated. Resource failures are, and count

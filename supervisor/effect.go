@@ -9,10 +9,12 @@ type Effect interface{ effect() }
 type (
 	// StartInstance begins a start attempt under a new epoch; Candidate is set
 	// when it is to come up beside the instance that serves, with the spec of
-	// the replacement.
+	// the replacement. After is how long the attempt waits before it asks for
+	// its turn; a stop in the meantime ends it as any other.
 	StartInstance struct {
 		Epoch     uint64
 		Candidate bool
+		After     time.Duration
 	}
 	// SwitchInstance sends calls from now on to the candidate, which is ready,
 	// and none to the old instance. Its spec is the server's from here on.

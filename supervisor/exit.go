@@ -57,7 +57,7 @@ func (s *step) lost(reason string) {
 	s.become(Dead)
 	if s.m.Policy.Restart != Temporary {
 		s.m.Lost = true
-		s.restart()
+		s.restart(s.m.Policy.spread(s.env.Jitter)) // all servers are lost together
 	}
 }
 

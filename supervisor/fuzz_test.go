@@ -297,6 +297,9 @@ func stateNamed(name any) State { return State(slices.Index(stateNames[:], name.
 func (c *checker) carryOut(old Machine, in Input, e Effect) {
 	switch e := e.(type) {
 	case StartInstance:
+		if e.After != 0 && (!c.m.Recovering || e.After < 0 || e.After > maxSpread) {
+			c.t.Errorf("%+v waits, recovering %v", e, c.m.Recovering)
+		}
 		if e.Candidate {
 			c.startCandidate(old, e.Epoch)
 			return

@@ -18,7 +18,7 @@ type Policy struct {
 	Restart        Restart       // any other value acts as Transient
 	MaxRestarts    int           // automatic restarts allowed in Period; 0: the first crash gives up
 	Period         time.Duration // the intensity's window
-	BackoffInitial time.Duration // delay of the second restart in a row; the first is at once
+	BackoffInitial time.Duration // delay of the second restart in a row; the first is at once, up to maxSpread
 	BackoffMax     time.Duration // cap of the delay before jitter
 	Jitter         float64       // the delay varies by plus or minus this share, 0 to 1
 	StableAfter    time.Duration // uptime that forgets past failures; 0: being ready is enough

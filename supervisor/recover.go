@@ -1,8 +1,10 @@
 package supervisor
 
+import "time"
+
 // recover restarts a server whose instance ended without anybody wanting it:
-// the first time of a streak at once, later after a delay, and not at all when
-// the budget is used up.
+// the first time of a streak at once but for its spread, later after a delay,
+// and not at all when the budget is used up.
 func (s *step) recover(reason string) {
 	if !s.m.hasBudget(s.env.Now) {
 		s.giveUp(reason)
@@ -10,7 +12,7 @@ func (s *step) recover(reason string) {
 	}
 	delay := s.nextDelay(0)
 	if delay == 0 {
-		s.restart()
+		s.restart(s.m.Policy.spread(s.env.Jitter))
 		return
 	}
 	s.backOff(delay)
@@ -27,17 +29,17 @@ func (s *step) retry() {
 		s.giveUp(reasonBudget)
 		return
 	}
-	s.restart()
+	s.restart(0)
 }
 
 // restart is an automatic start: the only kind that counts, unless it is for a
 // loss.
-func (s *step) restart() {
+func (s *step) restart(after time.Duration) {
 	lost := s.m.Lost
 	if !lost {
 		s.count()
 	}
-	s.start()
+	s.startAfter(after)
 	s.m.Recovering, s.m.Lost = true, lost
 }
 

@@ -50,7 +50,11 @@ func renderEffects(effects []Effect) string {
 func renderEffect(e Effect) string {
 	switch e := e.(type) {
 	case StartInstance:
-		return fmt.Sprintf("start #%d", e.Epoch) + map[bool]string{true: " candidate"}[e.Candidate]
+		out := fmt.Sprintf("start #%d", e.Epoch) + map[bool]string{true: " candidate"}[e.Candidate]
+		if e.After != 0 {
+			out += fmt.Sprintf(" after %v", e.After)
+		}
+		return out
 	case SwitchInstance:
 		return fmt.Sprintf("switch #%d -> #%d", e.Old, e.Epoch)
 	case PromoteCandidate:

@@ -44,7 +44,9 @@ func (s *step) startForCall() {
 
 // start begins the attempt of a new epoch. The old one has ended, and endEpoch
 // cleared what belonged to it; here ends what was planned after it.
-func (s *step) start() {
+func (s *step) start() { s.startAfter(0) }
+
+func (s *step) startAfter(after time.Duration) {
 	s.cancel(TimerRetry)
 	s.m.Epoch = s.m.LastEpoch() + 1
 	s.m.Live = true
@@ -52,7 +54,7 @@ func (s *step) start() {
 	s.m.Phase = PhaseNone
 	s.m.RetryDelay, s.m.NextRetryAt = 0, time.Time{}
 	s.become(Initializing)
-	s.do(StartInstance{Epoch: s.m.Epoch})
+	s.do(StartInstance{Epoch: s.m.Epoch, After: after})
 }
 
 func (s *step) started(in Started) {

@@ -34,7 +34,7 @@ const (
 // Backoff stands for DefaultBackoff; in one that is not zero, durations that
 // are zero take defaults that fit the others, and Jitter 0 means none.
 type Backoff struct {
-	Initial    time.Duration `json:"initial"`     // delay of the second restart in a row; the first is at once
+	Initial    time.Duration `json:"initial"`     // delay of the second restart in a row; the first is at once but for some ms of jitter
 	Max        time.Duration `json:"max"`         // cap of the doubling, before jitter
 	Jitter     float64       `json:"jitter"`      // a delay varies by plus or minus this share, 0 to 1
 	ResetAfter time.Duration `json:"reset_after"` // uptime that forgets past failures
