@@ -60,7 +60,7 @@ func streamHuge(b *bench) {
 		b.Errorf("exit %+v", exit)
 	}
 	runtime.ReadMemStats(&after)
-	if grown := after.TotalAlloc - before.TotalAlloc; grown > 4*limit && !b.h.Virtual() {
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > 2*limit && !b.h.Virtual() {
 		b.Errorf("allocated %d bytes for a limit of %d", grown, limit)
 	}
 }

@@ -45,7 +45,9 @@ func (r *reader) Space() []byte {
 		r.wide = true
 		r.link.cfg.Source.Widen()
 	}
-	if size := 2 * len(*full); size <= wideSize && wideSize <= r.longest() {
+	// By four: what a line outgrows stays in the heap until it is collected, and
+	// with doubling that would be as much again as the longest line.
+	if size := 4 * len(*full); size <= wideSize && wideSize <= r.longest() {
 		r.buf = wideBuffers.Get().(*[]byte)
 	} else {
 		if size >= r.longest() {

@@ -79,8 +79,8 @@ func TestLinkBufferGrowsAndIsReleased(t *testing.T) {
 		for _, room := range r.src.room {
 			most = max(most, room)
 		}
-		if most > 1<<20 {
-			t.Errorf("a buffer had %d bytes of room", most)
+		if most >= 4<<20 {
+			t.Errorf("a buffer had %d bytes of room, want less than four times the line", most)
 		}
 		r.src.room = nil
 		r.says("noise")
@@ -89,6 +89,29 @@ func TestLinkBufferGrowsAndIsReleased(t *testing.T) {
 			t.Errorf("after idling the buffer has %d bytes, want one of %d from the pool", r.src.room[0], wideSize)
 		}
 	})
+}
+
+// TestLongLineTakesLittleMoreThanItsLength is C02: all buffers that the longest
+// line goes through, as if none of them had been collected.
+func TestLongLineTakesLittleMoreThanItsLength(t *testing.T) {
+	for _, limit := range []int{1 << 20, 3 << 20, backends.DefaultMaxMessage, 64 << 20} {
+		r := reader{wide: true, link: &Link{cfg: Config{MaxMessage: limit}}}
+		total := 0
+		for r.used <= limit {
+			had := r.buf
+			room := len(r.Space())
+			if r.buf != had {
+				total += len(*r.buf)
+			}
+			r.used += room
+		}
+		if total > 2*limit {
+			t.Errorf("a line of %d bytes took %d, want %d at most", limit, total, 2*limit)
+		}
+		if r.used != limit+1 {
+			t.Errorf("%d bytes were read of a line over the limit of %d, want one more than that", r.used, limit)
+		}
+	}
 }
 
 func TestIdleReaderHoldsNoBuffer(t *testing.T) {
