@@ -257,8 +257,8 @@ func (rt *Runtime) stoppedEvent() persistence.Event {
 	return rt.sys.LastEvent(supervisor.Event{Kind: supervisor.RuntimeStopped, Data: map[string]any{"run_id": strconv.FormatUint(rt.runID, 16)}})
 }
 
-// Handler serves the REST API at /api, health under /health and MCP at /mcp. It
-// is nil before Start.
+// Handler serves the REST API at /api, health under /health and at /healthz,
+// and MCP at /mcp. It is nil before Start.
 func (rt *Runtime) Handler() Handler {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()

@@ -249,12 +249,17 @@ func TestNoDescriptorLeft(t *testing.T) {
 	}
 	healthy := func() bool {
 		fresh := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-		response, err := fresh.Get(h.url + "/health/live")
-		if err != nil {
-			return false
+		for _, path := range []string{"/healthz", "/health/live"} {
+			response, err := fresh.Get(h.url + path)
+			if err != nil {
+				return false
+			}
+			response.Body.Close()
+			if response.StatusCode != http.StatusOK {
+				return false
+			}
 		}
-		response.Body.Close()
-		return response.StatusCode == http.StatusOK
+		return true
 	}
 	if !healthy() {
 		t.Error("health does not answer when servers are refused")

@@ -88,7 +88,7 @@ func New(opts Options) *API {
 // Handler is a fasthttp request handler.
 type Handler = fasthttp.RequestHandler
 
-// Handler serves everything: /api, /health, /metrics and /mcp.
+// Handler serves everything: /api, /health, /healthz, /metrics and /mcp.
 func (a *API) Handler() Handler { return a.serve }
 
 func (a *API) serve(ctx *fasthttp.RequestCtx) {

@@ -112,6 +112,7 @@ func routes() []route {
 		{get, "/health/live", world, (*API).healthLive},
 		{get, "/health/ready", world, (*API).healthReady},
 		{get, "/health/startup", world, (*API).healthStartup},
+		{get, "/healthz", world, (*API).healthLive},
 	}
 }
 

@@ -84,6 +84,7 @@ func TestAnswersAreAsRecorded(t *testing.T) {
 		{"backup", request{method: "POST", path: "/api/system/backup"}, 201},
 		{"me", request{method: "GET", path: "/api/system/me"}, 200},
 		{"live", request{method: "GET", path: "/health/live"}, 200},
+		{"live", request{method: "GET", path: "/healthz"}, 200},
 		{"ready", request{method: "GET", path: "/health/ready"}, 200},
 		{"startup", request{method: "GET", path: "/health/startup"}, 200},
 		{"not_found", request{method: "GET", path: "/api/mcp_servers/nobody"}, 404},
