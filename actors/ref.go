@@ -78,6 +78,8 @@ func (c *cell) deliver(call *backends.Call, resends int) error {
 			return supervisor.ErrClosing
 		case c.leaving.Load():
 			return notFound(c.id)
+		case c.isFull():
+			return fmt.Errorf("%w: %d calls wait for server %q", supervisor.ErrOverloaded, MaxWaiting, c.id)
 		}
 		c.mail.PostUserMessage(call)
 		<-call.Done()
@@ -88,6 +90,13 @@ func (c *cell) deliver(call *backends.Call, resends int) error {
 			return call.Err
 		}
 	}
+}
+
+// isFull tells a call that would be refused, without waiting for its turn to
+// hear that: of ten thousand at once the last would wait for all the others.
+// The actor's own look at its queue decides about those that pass.
+func (c *cell) isFull() bool {
+	return c.counters.Waiting.Load() >= MaxWaiting || c.mail.waiting.Load() >= MaxWaiting
 }
 
 // record counts the call and puts it into the log's buffer.
