@@ -61,6 +61,9 @@ bench-smoke: build ## every benchmark for a moment, to see that it runs
 recovery: build ## kill servers, idle, under load and all at once; print how they come back
 	go run ./bench -recovery -hangar bin/hangar
 
+times: build ## every time that a numbered promise states, beside what is allowed; about 4 minutes
+	go run ./bench -times -check -hangar bin/hangar
+
 soak: build ## disturb 300 servers for SOAK (10m) under load; fails when anything is left behind
 	go run ./bench -soak $(SOAK) -hangar bin/hangar
 
@@ -91,4 +94,4 @@ clean: ## remove what the commands here made, the example fleet's data too
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: build run test race fuzz lint bench bench-smoke recovery soak soak-smoke orphans reloads parts e2e check check-steps clean help
+.PHONY: build run test race fuzz lint bench bench-smoke recovery times soak soak-smoke orphans reloads parts e2e check check-steps clean help

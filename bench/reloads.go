@@ -191,7 +191,7 @@ func (r *reloads) atRest(ctx context.Context, t *trial, reaper int) (own, its vi
 	if own, err = look(); err != nil {
 		return own, its, err
 	}
-	if its.Descriptors, err = openFiles(reaper, filepath.Dir(t.file)); err != nil {
+	if its.Descriptors, _, err = openFiles(reaper, filepath.Dir(t.file)); err != nil {
 		return own, its, err
 	}
 	its.Memory, err = driver.OwnMemory(reaper)

@@ -179,7 +179,10 @@ func (s *soak) write(w io.Writer, r loadResult, before, after vitals) error {
 		fmt.Fprintf(w, "| %s | %d | %d%s | %d |\n", name, from/unit, to/unit, mark, slack/unit)
 	}
 	row("goroutines", int64(before.Goroutines), int64(after.Goroutines), slackGoroutines, 1)
-	row("descriptors", int64(before.Descriptors), int64(after.Descriptors), slackDescriptors, 1)
+	row("descriptors, without the store's files", int64(before.Descriptors), int64(after.Descriptors), slackDescriptors, 1)
+	told := func(name string, from, to int) { fmt.Fprintf(w, "| %s | %d | %d | – |\n", name, from, to) }
+	told("files of the store, its tables come and go", before.StoreFiles, after.StoreFiles)
+	told("all descriptors", before.Descriptors+before.StoreFiles, after.Descriptors+after.StoreFiles)
 	row("memory of its own, KiB", before.Memory, after.Memory, slackMemory, 1<<10)
 	return errors.Join(errs...)
 }

@@ -35,9 +35,10 @@ type host struct {
 	tag    string
 	prof   string // CPU profile of hangar
 
-	stubFlags []string // of every server
-	dataDir   string   // of hangar; empty: a new one for each start
-	sections  string   // of hangar's configuration, above its servers
+	stubFlags   []string             // of every server
+	stubFlagsOf func(i int) []string // of each server by its number, if set
+	dataDir     string               // of hangar; empty: a new one for each start
+	sections    string               // of hangar's configuration, above its servers
 }
 
 // target is one running system under test.
@@ -102,7 +103,7 @@ func (h *host) hangarCommand(addr string, servers int, grouped bool) (cmd *exec.
 	if err != nil {
 		return nil, "", err
 	}
-	config := append([]byte(h.sections), hangarConfig(servers, h.tag, grouped, h.stubFlags...)...)
+	config := append([]byte(h.sections), hangarConfig(servers, h.tag, grouped, h.flagsOf)...)
 	file = filepath.Join(dir, "hangar.yaml")
 	if err := os.WriteFile(file, config, 0o600); err != nil {
 		return nil, "", err
@@ -128,14 +129,14 @@ func (h *host) hangarCommand(addr string, servers int, grouped bool) (cmd *exec.
 //
 // With groups, s0 and so on are groups of one server each, so that the same number of processes does the same work and
 // only the group is between.
-func hangarConfig(n int, tag string, grouped bool, flags ...string) []byte {
-	command, env := testserver.Command(flags...)
-	words := ""
-	for i, word := range command {
-		words += ", "[:2*min(i, 1)] + strconv.Quote(word)
-	}
+func hangarConfig(n int, tag string, grouped bool, flagsOf func(i int) []string) []byte {
 	text := []byte("mcp_servers:\n")
 	for i := range n {
+		command, env := testserver.Command(flagsOf(i)...)
+		words := ""
+		for j, word := range command {
+			words += ", "[:2*min(j, 1)] + strconv.Quote(word)
+		}
 		server := fmt.Sprintf("mode: subprocess, command: [%s], env: {%s: %q, %s: %q}, idle_ttl_s: 3600",
 			words, testserver.EnvKey, env[testserver.EnvKey], runKey, tag)
 		if grouped {
@@ -145,6 +146,13 @@ func hangarConfig(n int, tag string, grouped bool, flags ...string) []byte {
 		}
 	}
 	return text
+}
+
+func (h *host) flagsOf(i int) []string {
+	if h.stubFlagsOf != nil {
+		return h.stubFlagsOf(i)
+	}
+	return h.stubFlags
 }
 
 // ready waits until the target answers GET /health/ready with 200. The echo server answers anything with that.

@@ -28,6 +28,7 @@ var trials = map[string]func(ctx context.Context, args []string) error{
 	"-orphans":  runOrphans,
 	"-reloads":  runReloads,
 	"-restarts": runRestarts,
+	"-times":    runTimes,
 }
 
 const (
@@ -160,10 +161,11 @@ func (t *trial) prime() error {
 
 // standing is how one server stands.
 type standing struct {
-	State string `json:"state"`
-	Epoch uint64 `json:"epoch"`
-	PID   int    `json:"pid"`
-	Meta  struct {
+	State    string `json:"state"`
+	Epoch    uint64 `json:"epoch"`
+	PID      int    `json:"pid"`
+	Restarts int    `json:"restarts"`
+	Meta     struct {
 		StartedAt float64 `json:"started_at"` // Unix seconds
 	} `json:"meta"`
 }
@@ -204,6 +206,7 @@ func (h *host) kill(pid int) error {
 type vitals struct {
 	Goroutines  int
 	Descriptors int   // without the store's files: it opens and closes tables as its log goes on
+	StoreFiles  int   // the descriptors of those
 	Memory      int64 // bytes of its own: the store's mapped files are not in it
 }
 
@@ -213,24 +216,29 @@ func (t *trial) vitals() (v vitals, err error) {
 		return v, err
 	}
 	v.Goroutines = answer.System.Goroutines
-	if v.Descriptors, err = openFiles(t.pid, filepath.Dir(t.file)); err != nil {
+	if v.Descriptors, v.StoreFiles, err = openFiles(t.pid, filepath.Dir(t.file)); err != nil {
 		return v, err
 	}
 	v.Memory, err = driver.OwnMemory(t.pid)
 	return v, err
 }
 
-// openFiles counts the descriptors of a process, without files below a directory.
-func openFiles(pid int, without string) (n int, err error) {
-	dir := filepath.Join("/proc", strconv.Itoa(pid), "fd")
-	entries, err := os.ReadDir(dir)
+// openFiles counts the descriptors of a process, those of files below a directory for themselves.
+func openFiles(pid int, dir string) (others, below int, err error) {
+	all := filepath.Join("/proc", strconv.Itoa(pid), "fd")
+	entries, err := os.ReadDir(all)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	for _, e := range entries {
-		if target, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil && !strings.HasPrefix(target, without) {
-			n++
+		target, err := os.Readlink(filepath.Join(all, e.Name()))
+		switch {
+		case err != nil: // closed meanwhile
+		case strings.HasPrefix(target, dir):
+			below++
+		default:
+			others++
 		}
 	}
-	return n, nil
+	return others, below, nil
 }

@@ -121,6 +121,12 @@ func TestSoakNamesWhatGrew(t *testing.T) {
 	if err := s.write(&table, loadResult{}, before, after); err != nil {
 		t.Errorf("within the slack: %v", err)
 	}
+	before.StoreFiles, after.StoreFiles = 7, 9
+	table.Reset()
+	if err := s.write(&table, loadResult{}, before, after); err != nil || !strings.Contains(table.String(), "| all descriptors | 27 | 29 |") ||
+		!strings.Contains(table.String(), "| 7 | 9 |") {
+		t.Errorf("more files of the store: %v\n%s", err, &table)
+	}
 	err := s.write(&table, loadResult{}, before, vitals{Goroutines: 16, Descriptors: 21, Memory: 90 << 20})
 	for _, want := range []string{"goroutines", "descriptors", "memory"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -154,7 +160,7 @@ func TestSoakDisturbsEveryWay(t *testing.T) {
 			t.Errorf("no %s among %v", kind, s.counts)
 		}
 	}
-	if v, err := running.vitals(); err != nil || v.Goroutines == 0 || v.Descriptors == 0 || v.Memory == 0 {
+	if v, err := running.vitals(); err != nil || v.Goroutines == 0 || v.Descriptors == 0 || v.StoreFiles == 0 || v.Memory == 0 {
 		t.Errorf("vitals %+v, %v", v, err)
 	}
 }

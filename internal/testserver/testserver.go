@@ -60,6 +60,7 @@ type Options struct {
 	Tools          int
 	Page           int
 	NotifyFlood    int
+	NotifyRate     int
 	ListChanged    bool
 	DupID          bool
 	WrongID        bool
@@ -161,6 +162,7 @@ func parse(args []string, errw io.Writer) (Options, error) {
 	fs.IntVar(&o.Tools, "tools", 0, "offer this `number` of tools more (dummy_0 and so on)")
 	fs.IntVar(&o.Page, "page", 0, "answer tools/list in pages of this `size`")
 	fs.IntVar(&o.NotifyFlood, "notify-flood", 0, "after notifications/initialized send this `number` of notifications as fast as possible: log messages, progress of unknown tokens, list changes")
+	fs.IntVar(&o.NotifyRate, "notify-rate", 0, "send those at this `number` in a second, not as fast as possible")
 	fs.BoolVar(&o.ListChanged, "list-changed", false, "after the first tools/call add tool `added` and send notifications/tools/list_changed")
 	fs.BoolVar(&o.DupID, "dup-id", false, "send every answer twice")
 	fs.BoolVar(&o.WrongID, "wrong-id", false, "answer every tools/call under an id that nobody asked")

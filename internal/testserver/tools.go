@@ -305,6 +305,7 @@ func (s *server) closeStdout() {
 
 // flood ends with its last notification, or with the process.
 func (s *server) flood() {
+	began := time.Now()
 	for i := range s.opts.NotifyFlood {
 		s.mu.Lock()
 		switch i % 3 {
@@ -319,6 +320,9 @@ func (s *server) flood() {
 			s.flush()
 		}
 		s.mu.Unlock()
+		if rate := s.opts.NotifyRate; rate > 0 && i%50 == 0 {
+			time.Sleep(time.Until(began.Add(time.Duration(i) * time.Second / time.Duration(rate))))
+		}
 	}
 }
 
