@@ -13,7 +13,7 @@ const (
 	calmServers = 50
 	calmRate    = 200 // calls in a second
 	calmTime    = 5 * time.Second
-	killRounds  = 50
+	killRounds  = 100
 )
 
 // killsOneByOne is R01 and R02: kills under load beside the same load without any, and kills of a fleet at rest.
