@@ -101,7 +101,7 @@ func text(t testing.TB, in backends.Instance, tool, args string) string {
 	return result.Content[0].Text
 }
 
-// A grandchild in a session of its own holds stdout: the end is seen all the
+// C09: a grandchild in a session of its own holds stdout: the end is seen all the
 // same, and nothing keeps reading. Under a reaper the grandchild, which ignores
 // SIGTERM, is gone by then; a start right after the end must not meet it.
 func TestExitIsSeenThoughAGrandchildHoldsStdout(t *testing.T) {

@@ -422,13 +422,13 @@ func TestHangupReloads(t *testing.T) {
 	}
 }
 
-func TestSecondSignalEndsAtOnce(t *testing.T) {
+func TestSecondSignalEndsWithoutWaiting(t *testing.T) {
 	p := launch(t, nil, "--http", "--port", "0", "-c", fleetFile(t, "", "-ignore-eof", "-ignore-term"))
 	if code := p.call(p.address(), "stub", "echo", `{"text":"x"}`); code != 200 {
 		t.Fatalf("the call answers %d", code)
 	}
 	p.signal(syscall.SIGTERM)
-	p.await("closing, a second signal ends at once")
+	p.await("closing, a second signal ends without waiting")
 	begin := time.Now()
 	p.signal(syscall.SIGINT)
 	if code := p.exit(); code != exitInterrupted {
