@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"runtime"
 	"slices"
@@ -74,17 +75,17 @@ func runTimes(ctx context.Context, args []string) error {
 	if t.fleet < 20 || t.killed < 1 || t.loops < 1 || t.loopTime < time.Second {
 		return errors.New("-fleet must be 20 at least, -killed and -loops positive, -loop-time 1s at least")
 	}
+	chosen, err := chosenTimings(*only)
+	if err != nil {
+		return err
+	}
 	done, err := t.open()
 	if err != nil {
 		return err
 	}
 	defer done()
-	wanted := strings.FieldsFunc(*only, func(r rune) bool { return r == ',' || r == ' ' })
 	before := loadAverage()
-	for _, one := range timings {
-		if len(wanted) > 0 && !slices.ContainsFunc(one.numbers, func(n string) bool { return slices.Contains(wanted, n) }) {
-			continue
-		}
+	for _, one := range chosen {
 		fmt.Fprintf(os.Stderr, "bench: %s\n", strings.Join(one.numbers, ", "))
 		if err := one.run(&t, ctx); err != nil {
 			return fmt.Errorf("%s: %w", strings.Join(one.numbers, ", "), err)
@@ -95,6 +96,30 @@ func runTimes(ctx context.Context, args []string) error {
 		return missed
 	}
 	return nil
+}
+
+// chosenTimings are those that measure one of the listed numbers; all, if none is listed.
+func chosenTimings(list string) ([]timing, error) {
+	if list == "" {
+		return timings, nil
+	}
+	wanted := map[string]bool{}
+	for number := range strings.SplitSeq(list, ",") {
+		wanted[strings.TrimSpace(number)] = true
+	}
+	var chosen []timing
+	for _, one := range timings {
+		if slices.ContainsFunc(one.numbers, func(n string) bool { return wanted[n] }) {
+			chosen = append(chosen, one)
+		}
+		for _, n := range one.numbers {
+			delete(wanted, n)
+		}
+	}
+	if len(wanted) > 0 {
+		return nil, fmt.Errorf("-only: no time is measured for %s", strings.Join(slices.Sorted(maps.Keys(wanted)), ", "))
+	}
+	return chosen, nil
 }
 
 // atMost adds a row with a time that has an upper bound.

@@ -66,3 +66,14 @@ func TestMissedTimesAreNamed(t *testing.T) {
 		}
 	}
 }
+
+func TestChosenTimes(t *testing.T) {
+	for list, want := range map[string]int{"": len(timings), "R01,R02": 1, "C08, R12": 2} {
+		if got, err := chosenTimings(list); err != nil || len(got) != want {
+			t.Errorf("%q: %d of %d, %v", list, len(got), want, err)
+		}
+	}
+	if _, err := chosenTimings("R12,R99"); err == nil || !strings.Contains(err.Error(), "R99") {
+		t.Errorf("a number that there is not: %v", err)
+	}
+}
