@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -30,6 +31,7 @@ type recovery struct {
 	servers, rounds, rate, burst int
 	apart                        time.Duration
 	check                        bool
+	victims                      int // that many of the servers are killed; 0: all
 }
 
 // runRecovery kills children one by one, idle and under load, then a whole fleet, and prints how they came back.
@@ -109,8 +111,9 @@ func (r *recovery) kills(ctx context.Context, rate int) (*killed, error) {
 	var order []int
 	for range r.rounds {
 		if len(order) == 0 {
-			if order = random.Perm(r.servers); len(totals) > 0 {
-				if err := t.forget(l); err != nil {
+			victims := cmp.Or(r.victims, r.servers)
+			if order = random.Perm(victims); len(totals) > 0 {
+				if err := t.forget(l, victims); err != nil {
 					return nil, err
 				}
 			}
@@ -150,10 +153,13 @@ func (r *recovery) kills(ctx context.Context, rate int) (*killed, error) {
 	return k, k.load.err()
 }
 
-// forget makes an operator's restart of every server, after which its next crash is the first again: the second of a
+// forget makes an operator's restart of every server that is killed, after which its next crash is the first again: the second of a
 // streak is not restarted at once.
-func (t *trial) forget(l *load) error {
+func (t *trial) forget(l *load, victims int) error {
 	return t.each(func(i int) error {
+		if i >= victims {
+			return nil
+		}
 		if l != nil {
 			l.disturb(i)
 		}
