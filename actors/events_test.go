@@ -198,6 +198,7 @@ func TestSlowStoreDelaysNoCallAndLosesNothing(t *testing.T) {
 func TestCommitsAreBounded(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s, store := newFlakySystem(t, nil)
+		synctest.Wait() // the keeper's first word is with the writer before
 		store.latency.Store(int64(time.Minute))
 		refused, written := make(chan error, 2*MaxCommits), make(chan error, 2*MaxCommits)
 		for range MaxCommits + 100 {
