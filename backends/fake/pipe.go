@@ -175,3 +175,6 @@ func (p *pipe) abandon() { p.set(func() { p.broken, p.frozen, p.buf, p.head = tr
 
 // Widen implements both ends of a link; a pipe in memory stays as it is.
 func (p *pipe) Widen() {}
+
+// Apart implements link.Source: nobody waits for this reader.
+func (p *pipe) Apart() {}

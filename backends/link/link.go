@@ -31,6 +31,9 @@ type Source interface {
 	// Widen lets the stream hold more, if it can: long lines come. Called by
 	// the receiver.
 	Widen()
+	// Apart keeps others from waiting for this receiver, if they do: lines come
+	// that take long. Called by the receiver.
+	Apart()
 }
 
 // Config describes a link. Fail is called, at most once and from a goroutine

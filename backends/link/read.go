@@ -29,10 +29,12 @@ type reader struct {
 	used int
 	seen int  // bytes of the unfinished line already searched for its end
 	wide bool // long lines come here
+	slow bool // and lines that take long: to scan and copy 16 MiB takes some 50 ms
 }
 
-// Space implements rawio.Receiver: it returns where the next bytes go: behind the unfinished line. It never
-// grows past the longest line allowed and one byte, which proves a line longer.
+// Space implements rawio.Receiver: the next bytes go behind the unfinished line.
+// It never grows past the longest line allowed and one byte, which proves a line
+// longer.
 func (r *reader) Space() []byte {
 	if r.buf == nil {
 		r.buf = r.pool().Get().(*[]byte)
@@ -50,6 +52,10 @@ func (r *reader) Space() []byte {
 	if size := 4 * len(*full); size <= wideSize && wideSize <= r.longest() {
 		r.buf = wideBuffers.Get().(*[]byte)
 	} else {
+		if !r.slow {
+			r.slow = true
+			r.link.cfg.Source.Apart()
+		}
 		if size >= r.longest() {
 			size = r.longest() + 1 // not once more for the last byte
 		}

@@ -82,6 +82,9 @@ func TestLinkBufferGrowsAndIsReleased(t *testing.T) {
 		if most >= 4<<20 {
 			t.Errorf("a buffer had %d bytes of room, want less than four times the line", most)
 		}
+		if r.src.aparts != 1 {
+			t.Errorf("the source was told %d times that lines take long", r.src.aparts)
+		}
 		r.src.room = nil
 		r.says("noise")
 		synctest.Wait()
@@ -95,7 +98,7 @@ func TestLinkBufferGrowsAndIsReleased(t *testing.T) {
 // line goes through, as if none of them had been collected.
 func TestLongLineTakesLittleMoreThanItsLength(t *testing.T) {
 	for _, limit := range []int{1 << 20, 3 << 20, backends.DefaultMaxMessage, 64 << 20} {
-		r := reader{wide: true, link: &Link{cfg: Config{MaxMessage: limit}}}
+		r := reader{link: &Link{cfg: Config{MaxMessage: limit, Source: newScript()}}}
 		total := 0
 		for r.used <= limit {
 			had := r.buf

@@ -17,7 +17,10 @@ import (
 type script struct {
 	chunks chan []byte
 	room   []int // len(Space()) at each read
+	aparts int
 }
+
+func (s *script) Apart() { s.aparts++ }
 
 func newScript() *script { return &script{chunks: make(chan []byte, 100_000)} }
 

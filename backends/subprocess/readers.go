@@ -1,11 +1,15 @@
 package subprocess
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"runtime"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/aabb9013/hangar/backends"
 	"github.com/aabb9013/hangar/internal/rawio"
 )
 
@@ -16,6 +20,7 @@ const coresPerReader = 4
 // many as a child likes to write to stderr.
 type readers struct {
 	answers, words []*rawio.Poller
+	next           atomic.Uint32
 }
 
 func newReaders() (*readers, error) {
@@ -57,9 +62,12 @@ func (r *readers) pipe(pollers []*rawio.Poller) (*rawio.Source, *os.File, error)
 		write.Close()
 		return nil, nil, err
 	}
-	s, err := pollers[fds[0]%len(pollers)].Add(fds[0])
+	s, err := pollers[int(r.next.Add(1))%len(pollers)].Add(fds[0])
 	if err != nil {
 		write.Close()
+		if errors.Is(err, unix.ENOSPC) {
+			err = fmt.Errorf("%w: %w; raise fs.epoll.max_user_watches", backends.ErrResource, err)
+		}
 		return nil, nil, err
 	}
 	return s, write, nil

@@ -75,26 +75,34 @@ func (p *Poller) endLocked() {
 
 // Add takes a descriptor that does not block; it is the source's from here on,
 // also after an error. Nothing is read before Start.
+//
+// unix.ENOSPC says that the host's fs.epoll.max_user_watches is reached.
 func (p *Poller) Add(fd int) (*Source, error) {
 	s := &Source{poller: p, fd: fd}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	err := os.ErrClosed
-	if !p.closed {
-		// Without EPOLLET an end before Start would stay in the kernel's list,
-		// and Start would tell nobody.
-		err = os.NewSyscallError("epoll_ctl", p.control(unix.EPOLL_CTL_ADD, fd, unix.EPOLLET))
-	}
-	if err != nil {
+	// Without EPOLLET an end before Start would stay in the kernel's list, and
+	// Start would tell nobody.
+	if err := p.take(s, unix.EPOLLET); err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
-	for fd >= len(p.sources) {
+	return s, nil
+}
+
+func (p *Poller) take(s *Source, events uint32) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return os.ErrClosed
+	}
+	for s.fd >= len(p.sources) {
 		p.sources = append(p.sources, nil)
 	}
-	p.sources[fd] = s
+	if err := p.control(unix.EPOLL_CTL_ADD, s.fd, events); err != nil {
+		return os.NewSyscallError("epoll_ctl", err)
+	}
+	p.sources[s.fd] = s
 	p.open++
-	return s, nil
+	return nil
 }
 
 func (p *Poller) forget(s *Source) {
@@ -158,9 +166,14 @@ func (p *Poller) turn(epoll uintptr) (done bool) {
 func (p *Poller) read(s *Source, events uint32) {
 	s.last = s.last || events&(unix.EPOLLHUP|unix.EPOLLERR) != 0
 	n, full := s.read()
-	if (full || s.last && n > 0) && !s.again {
+	switch {
+	case s.again: // its turn comes
+	case s.leave(): // it is another's now
+	case full || s.last && n > 0:
 		s.again = true
 		p.again = append(p.again, s)
+	case n == 0:
+		s.last = false // the event was that of an earlier descriptor of this number
 	}
 }
 

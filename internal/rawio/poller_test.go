@@ -324,3 +324,81 @@ func (t *told) Received(n int) bool {
 	}
 	return true
 }
+
+// stuck is a Receiver that asks to be apart and then takes for ever.
+type stuck struct {
+	*collect
+	s      *Source
+	stuck  chan struct{}
+	goOn   chan struct{}
+	wanted bool
+}
+
+func (c *stuck) Received(n int) bool {
+	if n == 0 {
+		return true
+	}
+	if !c.wanted {
+		c.wanted = true
+		c.s.Apart()
+		return c.collect.Received(n)
+	}
+	close(c.stuck)
+	<-c.goOn
+	return c.collect.Received(n)
+}
+
+// Whoever takes long keeps nobody waiting once he has said so, and loses nothing.
+func TestSourceApart(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	p, err := NewPoller()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, w := add(t, p)
+	slow := &stuck{collect: newCollect(4), s: s, stuck: make(chan struct{}), goOn: make(chan struct{})}
+	s.Start(slow)
+	io.WriteString(w, "12345678")
+	<-slow.stuck
+	quiet, v := add(t, p)
+	to := newCollect(64)
+	quiet.Start(to)
+	io.WriteString(v, "hello")
+	to.await(t, "hello")
+	close(slow.goOn)
+	slow.await(t, "12345678")
+	w.Close()
+	<-slow.ended
+	s.Close()
+	v.Close()
+	<-to.ended
+	quiet.Close()
+	p.Close()
+}
+
+// All that a dead child left in its pipe is read, however busy the poller was.
+func TestSourceEndsWithAWholePipe(t *testing.T) {
+	p := newPoller(t)
+	other, ow := add(t, p)
+	busy := &stuck{collect: newCollect(16), s: other, stuck: make(chan struct{}), goOn: make(chan struct{}), wanted: true}
+	other.Start(busy)
+	io.WriteString(ow, "x")
+	<-busy.stuck
+	s, w := add(t, p)
+	s.Widen(256 << 10)
+	to := newCollect(64 << 10)
+	s.Start(to)
+	left := bytes.Repeat([]byte("0123456789abcde\n"), 200<<10/16)
+	if _, err := w.Write(left); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	s.EndIn(0)
+	<-to.ended
+	if to.text() != string(left) {
+		t.Errorf("%d bytes came of %d", to.got.Len(), len(left))
+	}
+	close(busy.goOn)
+	s.Close()
+	other.Close()
+}

@@ -8,29 +8,54 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// leftOver is how much a source gives after its deadline: what a dead child can
-// have left in a pipe.
-const leftOver = 64 << 10
-
-// Source is a descriptor that a poller reads.
+// Source is a descriptor that a poller reads. A read that leaves room counts as
+// having found it empty, as it does for pipes and sockets that are streams.
 type Source struct {
-	poller      *Poller
-	fd          int
 	again, last bool // the poller's goroutine's: it is in the list; nobody can write to it any more
 
-	mu    sync.Mutex
-	to    Receiver // nil before Start
-	ended bool
+	mu     sync.Mutex
+	poller *Poller
+	fd     int
+	to     Receiver // nil before Start
+	apart  bool     // it wants a poller of its own
+	ended  bool
 }
 
 // Start begins to read; call it once.
 func (s *Source) Start(to Receiver) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.to = to
-	s.mu.Unlock()
 	// What is there already counts as having come now. A change of what is in
 	// the set does not fail.
 	_ = s.poller.control(unix.EPOLL_CTL_MOD, s.fd, unix.EPOLLIN|unix.EPOLLET)
+}
+
+// Apart has the source read by a goroutine of its own from the next read on, if
+// there can be one: what its receiver does takes long. Only for the receiver.
+func (s *Source) Apart() { s.apart = true }
+
+// leave moves the source to a poller of its own, if that is wanted.
+func (s *Source) leave() (gone bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.apart || s.ended {
+		return false
+	}
+	s.apart = false
+	own, err := NewPoller()
+	if err != nil {
+		return false // it stays with the others
+	}
+	defer own.Close() // ends with the source
+	old := s.poller
+	// The descriptor cannot be lost between the two: what is there is told anew.
+	if own.take(s, unix.EPOLLIN|unix.EPOLLET) != nil {
+		return false
+	}
+	s.poller = own
+	old.forget(s)
+	return true
 }
 
 // read reads once. full tells that there may be more.
@@ -50,10 +75,11 @@ func (s *Source) read() (n int, full bool) {
 }
 
 // EndIn ends the source after d, if it did not end before. What is there then is
-// still read: d says how long to wait for more, not how fast a busy host must be.
+// still read, a pipe's capacity of it: d says how long to wait for more, not how
+// fast a busy host must be.
 func (s *Source) EndIn(d time.Duration) {
 	time.AfterFunc(d, func() {
-		for left := leftOver; left > 0; {
+		for left := s.capacity(); left > 0; {
 			n, _ := s.read()
 			if n == 0 {
 				break
@@ -64,6 +90,16 @@ func (s *Source) EndIn(d time.Duration) {
 		defer s.mu.Unlock()
 		s.endLocked()
 	})
+}
+
+// capacity is how much a dead child can have left.
+func (s *Source) capacity() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if size, err := unix.FcntlInt(uintptr(s.fd), unix.F_GETPIPE_SZ, 0); err == nil {
+		return size
+	}
+	return 64 << 10
 }
 
 func (s *Source) endLocked() {
