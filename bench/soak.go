@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -32,15 +33,16 @@ type soak struct {
 	servers, rate int
 	perSecond     int
 	counts        map[string]int
+	updated       map[int]bool // servers that the next reload sets back
 }
 
 // runSoak disturbs a fleet under load and looks whether anything is left behind.
 func runSoak(ctx context.Context, args []string) error {
-	s := soak{counts: map[string]int{}}
+	s := soak{counts: map[string]int{}, updated: map[int]bool{}}
 	fs := trialFlags("soak", &s.settings)
 	fs.IntVar(&s.servers, "servers", 300, "servers")
 	fs.IntVar(&s.rate, "rate", 500, "calls in a second")
-	fs.IntVar(&s.perSecond, "disturb", 5, "kills, stops, restarts and updates in a second")
+	fs.IntVar(&s.perSecond, "disturb", 5, "kills, stops, restarts, updates and reloads in a second")
 	if len(args) == 0 {
 		return errors.New("-soak needs a duration, for example -soak 60s")
 	}
@@ -154,15 +156,43 @@ func (s *soak) one(t *trial, l *load, i, kind int, killedAt []time.Time) error {
 		if err = t.request("POST", serverPath(i)+"/stop", "", nil); err == nil {
 			err = t.request("POST", serverPath(i)+"/start", "", nil)
 		}
-	default:
+	case kind < 9:
 		name = "update"
+		s.updated[i] = true
 		err = t.request("PUT", serverPath(i), fmt.Sprintf(`{"description":"soaked for the %dth time","idle_ttl_s":3600}`, s.counts["update"]), nil)
+	default:
+		name = "reload"
+		for j := range s.updated {
+			l.disturb(j)
+		}
+		clear(s.updated)
+		err = reloadWith(t, i)
 	}
 	if err != nil {
 		return fmt.Errorf("%s of s%d: %w", name, i, err)
 	}
 	s.counts[name]++
 	return nil
+}
+
+// reloadWith changes server i in the configuration, or back, and reloads it. The file is watched besides.
+func reloadWith(t *trial, i int) error {
+	text, err := os.ReadFile(t.file)
+	if err != nil {
+		return err
+	}
+	plain, moved := fmt.Sprintf("  s%d: {mode", i), fmt.Sprintf("  s%d: {cwd: /, mode", i)
+	next := strings.Replace(string(text), plain, moved, 1)
+	if next == string(text) {
+		next = strings.Replace(string(text), moved, plain, 1)
+	}
+	if err := os.WriteFile(t.file+".next", []byte(next), 0o600); err != nil {
+		return err
+	}
+	if err := os.Rename(t.file+".next", t.file); err != nil {
+		return err
+	}
+	return t.request("POST", "/api/config/reload", "", nil)
 }
 
 func (s *soak) write(w io.Writer, r loadResult, before, after vitals) error {

@@ -136,7 +136,7 @@ func TestSoakNamesWhatGrew(t *testing.T) {
 }
 
 func TestSoakDisturbsEveryWay(t *testing.T) {
-	s := &soak{settings: trialSettings(t), counts: map[string]int{}, servers: 4, rate: 20}
+	s := &soak{settings: trialSettings(t), counts: map[string]int{}, updated: map[int]bool{}, servers: 4, rate: 20}
 	running, err := s.start(t.Context(), s.servers)
 	if err != nil {
 		t.Fatal(err)
@@ -155,7 +155,7 @@ func TestSoakDisturbsEveryWay(t *testing.T) {
 	if err := l.stop().err(); err != nil {
 		t.Error(err)
 	}
-	for _, kind := range []string{"kill", "stop", "restart", "update"} {
+	for _, kind := range []string{"kill", "stop", "restart", "update", "reload"} {
 		if s.counts[kind] == 0 {
 			t.Errorf("no %s among %v", kind, s.counts)
 		}
