@@ -169,9 +169,11 @@ func (c *cell) emit(e supervisor.Event) {
 }
 
 // limit is the number of calls the instance may have in flight.
-func (c *cell) limit() int {
-	if c.spec.MaxConcurrency > 0 {
-		return c.spec.MaxConcurrency
+func (c *cell) limit() int { return limitOf(&c.spec) }
+
+func limitOf(spec *supervisor.ServerSpec) int {
+	if spec.MaxConcurrency > 0 {
+		return spec.MaxConcurrency
 	}
 	return supervisor.DefaultMaxInFlight
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -65,6 +66,47 @@ func TestFloodOfOneServer(t *testing.T) {
 			next[session]++
 		}
 	})
+}
+
+// TestBurstFillsTheSlots: calls that come while the actor is at work are
+// refused only where the slots and the queue are full.
+func TestBurstFillsTheSlots(t *testing.T) {
+	for _, c := range []struct{ slots, calls, refused int }{
+		{2 * MaxWaiting, 2 * MaxWaiting, 0},
+		{500, MaxWaiting + 500, 0},
+		{500, MaxWaiting + 500 + 30, 30},
+		{0, MaxWaiting + supervisor.DefaultMaxInFlight + 30, 30},
+	} {
+		bubble(t, func(t *testing.T) {
+			held := make(chan struct{})
+			var hold sync.Once
+			rig := &rigged{onSend: func(*backends.Call) { hold.Do(func() { <-held }) }}
+			s := newRiggedSystem(t, always(fake.Script{CallDelay: time.Second}), rig, func(o *Options) {
+				o.Specs = []supervisor.ServerSpec{spec("a", concurrency(c.slots))}
+			})
+			var all []*pending
+			for range c.calls {
+				all = append(all, s.begin(callOf{server: "a", tool: "echo", args: `{"text":"x"}`}))
+				if len(all) == 1 {
+					synctest.Wait() // it is held in the actor
+				}
+			}
+			synctest.Wait()
+			close(held)
+			refused := 0
+			for _, p := range all {
+				err := p.wait()
+				if errors.Is(err, supervisor.ErrOverloaded) {
+					refused++
+				} else if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if refused != c.refused {
+				t.Errorf("%d slots: %d of %d calls were refused, want %d", c.slots, refused, c.calls, c.refused)
+			}
+		})
+	}
 }
 
 func TestCallsInFlightOnTheNodeAreBounded(t *testing.T) {

@@ -79,7 +79,7 @@ func (c *cell) deliver(call *backends.Call, resends int) error {
 		case c.leaving.Load():
 			return notFound(c.id)
 		case c.isFull():
-			return fmt.Errorf("%w: %d calls wait for server %q", supervisor.ErrOverloaded, MaxWaiting, c.id)
+			return fmt.Errorf("%w: %d calls or more wait for server %q", supervisor.ErrOverloaded, MaxWaiting, c.id)
 		}
 		c.mail.PostUserMessage(call)
 		<-call.Done()
@@ -94,9 +94,15 @@ func (c *cell) deliver(call *backends.Call, resends int) error {
 
 // isFull tells a call that would be refused, without waiting for its turn to
 // hear that: of ten thousand at once the last would wait for all the others.
-// The actor's own look at its queue decides about those that pass.
+// Those on their way to the actor may still find free slots, so only as many
+// as fill these and the queue keep one more out. The actor's own look at its
+// queue decides about those that pass.
 func (c *cell) isFull() bool {
-	return c.counters.Waiting.Load() >= MaxWaiting || c.mail.waiting.Load() >= MaxWaiting
+	if c.counters.Waiting.Load() >= MaxWaiting {
+		return true
+	}
+	coming := int(c.mail.waiting.Load())
+	return coming >= MaxWaiting && coming >= MaxWaiting+limitOf(&c.view.Load().Spec)
 }
 
 // record counts the call and puts it into the log's buffer.
