@@ -171,12 +171,15 @@ func serverOf(e persistence.Event) string {
 	return own.Server
 }
 
-// join makes a subscription follow. It is false while events have been handed
-// on that it has not read yet.
+// join makes a subscription follow, or ends it when nothing will come any more.
+// It is false while events have been handed on that it has not read yet.
 func (f *feed) join(s *Subscription) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.err != nil {
+		if s.next <= f.committed.Load() {
+			return false
+		}
 		s.end(f.err)
 		return true
 	}
@@ -210,10 +213,4 @@ func (f *feed) endAll(err error) {
 	}
 	clear(f.subs)
 	f.following.Store(0)
-}
-
-func (f *feed) failure() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.err
 }

@@ -81,9 +81,6 @@ func (s *Subscription) Next() (events []*LoggedEvent, dropped uint64, err error)
 
 // catchUp reads one page, and follows once there is none left.
 func (s *Subscription) catchUp() (events []*LoggedEvent, dropped uint64, err error) {
-	if err := s.feed.failure(); err != nil {
-		return nil, 0, err
-	}
 	if end := s.feed.committed.Load(); s.next <= end {
 		p, err := s.feed.read(s.next, end)
 		if err != nil {

@@ -55,6 +55,18 @@ func (r *reader) some() (events []*LoggedEvent) {
 	}
 }
 
+// untilEnd is what Next returns until there is no more.
+func (r *reader) untilEnd() (events []*LoggedEvent) {
+	for range r.Ready() {
+		next, dropped, err := r.Next()
+		if err != nil {
+			return events
+		}
+		events, r.dropped = append(events, next...), r.dropped+dropped
+	}
+	return events
+}
+
 // end is the latest position that a subscriber may see.
 func (s *testSystem) end() uint64 {
 	s.t.Helper()
@@ -213,6 +225,7 @@ func TestSubscriptionsEndBehindTheLastEvent(t *testing.T) {
 		begin := s.end()
 		r := s.subscribe(begin)
 		r.some()
+		s.emitMany(feedPage, "")
 		behind := s.subscribe(0)
 		if err := s.Close(t.Context()); err != nil {
 			t.Fatal(err)
@@ -222,6 +235,9 @@ func TestSubscriptionsEndBehindTheLastEvent(t *testing.T) {
 			t.Errorf("the last events: %s, %v; want %s", got, err, want)
 		}
 		<-r.Ready()
+		if got, want := positions(behind.untilEnd()), fmt.Sprintf("1-%d", s.store.LastPosition()); got != want {
+			t.Errorf("who was behind got %s, want %s", got, want)
+		}
 		for _, r := range []*reader{r, behind} {
 			if events, _, err := r.Next(); len(events) > 0 || !errors.Is(err, supervisor.ErrClosing) {
 				t.Errorf("then: %d events, %v", len(events), err)
