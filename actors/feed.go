@@ -125,7 +125,7 @@ func (f *feed) handOn(p page) {
 type page struct {
 	from, next uint64
 	events     []*LoggedEvent
-	missing    uint64 // positions in between that retention has dropped
+	missing    uint64 // positions in between that retention has dropped, or whose block is damaged
 }
 
 // read returns the page at a position; end bounds it and is at or behind from.
@@ -133,7 +133,14 @@ func (f *feed) read(from, end uint64) (page, error) {
 	p := page{from: from, next: end + 1}
 	events, err := f.store.Events(from, feedPage)
 	if err != nil && len(events) == 0 {
-		return p, readError(from, err)
+		damage, ok := errors.AsType[*persistence.CorruptError](err)
+		if !ok {
+			return p, readError(from, err)
+		}
+		// To fail here would make a client that resumes come back for ever.
+		p.next = f.behindDamage(from, end, damage.Position)
+		p.missing = p.next - from
+		return p, nil
 	}
 	size := 0
 	for i := range events {
@@ -147,6 +154,23 @@ func (f *feed) read(from, end uint64) (page, error) {
 	}
 	p.missing = p.next - from - uint64(len(p.events))
 	return p, nil
+}
+
+// behindDamage is the first position behind a damaged block that can be read,
+// or that tells of other damage; end+1 if there is none. A block's length cannot
+// be read without the block, but every position in it tells of the same damage.
+func (f *feed) behindDamage(from, end, damaged uint64) uint64 {
+	inside, behind := from, end+1
+	for behind-inside > 1 {
+		middle := inside + (behind-inside)/2
+		_, err := f.store.Events(middle, 1)
+		if damage, ok := errors.AsType[*persistence.CorruptError](err); ok && damage.Position == damaged {
+			inside = middle
+		} else {
+			behind = middle
+		}
+	}
+	return behind
 }
 
 func readError(from uint64, err error) error {

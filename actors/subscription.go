@@ -59,7 +59,7 @@ func (s *Subscription) Ready() <-chan struct{} { return s.ready }
 
 // Next returns events that are wanted and not yet returned, and how many were
 // left out before them: of those that waited the oldest, or of the log's what
-// retention had dropped, wanted or not. Both may be none. It never waits for
+// retention had dropped or damage hides, wanted or not. Both may be none. It never waits for
 // events, but may read the disk. The error is the end: supervisor.ErrClosing,
 // or why the log cannot be read.
 func (s *Subscription) Next() (events []*LoggedEvent, dropped uint64, err error) {
