@@ -99,7 +99,7 @@ func (s *Subscription) catchUp() (events []*LoggedEvent, dropped uint64, err err
 }
 
 // Select changes what is wanted from now on; nil wants everything. want must
-// neither block nor change what it sees.
+// neither block nor change what it sees; one goroutine at a time asks it.
 func (s *Subscription) Select(want func(*LoggedEvent) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

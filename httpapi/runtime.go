@@ -115,7 +115,7 @@ type Subscription interface {
 	// events. ErrClosing is the end; any other error too.
 	Next() (events []EventRecord, dropped uint64, err error)
 	// Select says which events are wanted from now on. It is asked from other
-	// goroutines and must not block.
+	// goroutines, by one at a time, and must not block.
 	Select(want func(kind, server string) bool)
 	// Seek goes on behind another position of the log.
 	Seek(after uint64)

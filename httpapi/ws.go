@@ -104,7 +104,7 @@ func (a *API) stream(s *eventSocket, after uint64) {
 	}
 	defer sub.Close()
 	s.sub = sub
-	s.sub.Select(s.filter.wants)
+	s.sub.Select(s.filter.wants())
 	written := make(chan struct{})
 	go func() {
 		defer close(written)

@@ -15,28 +15,6 @@ const (
 	maxPattern  = 200
 )
 
-// eventFilter says which events a stream shows: those that match both lists. A
-// nil list matches all, an empty one nothing.
-type eventFilter struct{ kinds, servers []string }
-
-func (f eventFilter) wants(kind, server string) bool {
-	return matchesAny(f.kinds, kind) &&
-		// An event about no server has no mcp_server_id that could match.
-		(f.servers == nil || server != "" && matchesAny(f.servers, server))
-}
-
-func matchesAny(patterns []string, name string) bool {
-	if patterns == nil {
-		return true
-	}
-	for _, p := range patterns {
-		if ok, _ := path.Match(p, name); ok {
-			return true
-		}
-	}
-	return false
-}
-
 // streamRequest is one message of a stream's client. With neither ping nor pong
 // it is a subscribe.
 type streamRequest struct {

@@ -115,7 +115,7 @@ func (s *eventSocket) answer(r streamRequest) error {
 	case r.pong:
 		return nil
 	}
-	s.sub.Select(r.filter.wants)
+	s.sub.Select(r.filter.wants())
 	return s.send(subscribedFrame(r.filter))
 }
 

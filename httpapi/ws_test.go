@@ -423,6 +423,6 @@ func FuzzStreamRequest(f *testing.F) {
 				}
 			}
 		}
-		r.filter.wants("McpServerStarted", "math")
+		r.filter.wants()("McpServerStarted", "math")
 	})
 }
