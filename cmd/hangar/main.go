@@ -69,8 +69,9 @@ func rootCommand() *cobra.Command {
 		Long: "Serve the fleet over HTTP (MCP at /mcp, REST at /api, health at /health/ready), or without --http\n" +
 			"to one MCP client over stdio.\n\n" +
 			"SIGTERM and SIGINT end it: calls under way may finish, every server is stopped, the state is\n" +
-			"written. With a second signal nothing is waited for: what runs is killed, the state is written, within\n" +
-			"a second. The exit code is 0, or 130 if the second was SIGINT (Ctrl-C). A third ends it at once.\n\n" +
+			"written. With a second signal nothing is waited for: what runs is killed, the state is written, usually\n" +
+			"within a second. The exit code is 0, or 130 if the second was SIGINT (Ctrl-C), or 2 if closing failed.\n" +
+			"A third ends it at once, with 130 and the state as it is. Over stdio the end of stdin counts as the first.\n\n" +
 			"The configuration file is watched: a change of its servers is applied within seconds, and those that\n" +
 			"did not change keep running. SIGHUP applies it at once. The section config_reload sets this.",
 		Example: "  hangar serve --config fleet.yaml --http --port 8000 --data-dir data",

@@ -100,22 +100,28 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 // awaitEnd waits for the end and carries it out. A second signal is a wish for
 // haste: nothing drains any more, what runs is killed, the state is closed all
 // the same. A third one ends the process as it is; its children die with it.
+// The end of stdin counts as the first: a client that sends a signal after it
+// kills next. A listener that failed does not: other clients' calls drain.
 func awaitEnd(rt *hangar.Runtime, logger *slog.Logger, http bool, caught signals, done <-chan error) error {
 	var failure error
-	for waiting := true; waiting; {
-		select {
-		case failure = <-done:
-			done, waiting = nil, false
-		case sig := <-caught.end:
-			logger.Info("closing, a second signal ends without waiting", "signal", sig.String())
-			waiting = false
+	asked := 1 // times that we were told to end
+	select {
+	case failure = <-done:
+		done = nil
+		if http {
+			asked = 0
+			logger.Error("closing, for the listener has ended; a second signal ends without waiting", "err", failure)
+		} else {
+			logger.Info("closing, for the client has left; a signal ends without waiting")
 		}
+	case sig := <-caught.end:
+		logger.Info("closing, a second signal ends without waiting", "signal", sig.String())
 	}
 	closing, hurry := context.WithTimeout(context.Background(), shutdownTime)
 	defer hurry()
 	closed := make(chan error, 1)
 	go func() { closed <- rt.Close(closing) }()
-	var second os.Signal
+	var last os.Signal // that asked for haste
 	for {
 		select {
 		case err := <-closed:
@@ -124,18 +130,22 @@ func awaitEnd(rt *hangar.Runtime, logger *slog.Logger, http bool, caught signals
 				awaitConnections(closing, logger, done)
 			}
 			logger.Info("closed")
-			if failure == nil && second == os.Interrupt {
+			if failure == nil && last == os.Interrupt {
 				return &codedError{code: exitInterrupted}
 			}
 			return failure
 		case sig := <-caught.end:
-			if second != nil {
+			switch asked++; asked {
+			case 1:
+				logger.Info("closing already, a second signal ends without waiting", "signal", sig.String())
+			case 2:
+				last = sig
+				logger.Warn("ending without waiting, one more signal ends at once", "signal", sig.String())
+				hurry() // kills every instance
+			default:
 				logger.Error("ending as it is", "signal", sig.String())
 				os.Exit(exitInterrupted)
 			}
-			second = sig
-			logger.Warn("ending without waiting, a third signal ends at once", "signal", sig.String())
-			hurry() // kills every instance
 		}
 	}
 }
