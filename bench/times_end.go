@@ -27,12 +27,22 @@ func (t *times) terminated(ctx context.Context) error {
 		} else {
 			t.atMost("R12", fmt.Sprintf("%s to exit, %d servers, one in twenty ignores it", after, t.fleet), e.exit, 15*time.Second)
 			t.atMost("R12", "calls under way were answered", e.drained, 10*time.Second)
-			t.atMost("R12", fmt.Sprintf("p99 of %d new calls until their 503", e.refused.Count()), e.refused.Quantile(0.99), 100*time.Millisecond)
+			t.refusals(&e.refused)
 		}
 		t.count("R12", "exit code after the "+after, e.code, 0)
 		t.count("R12", "processes left after the "+after, e.left, 0)
 	}
 	return nil
+}
+
+// refusals adds the row of calls that began after the signal. Without one that was refused there is no time to tell.
+func (t *times) refusals(refused *driver.Histogram) {
+	const most = 100 * time.Millisecond
+	if refused.Count() == 0 {
+		t.rows = append(t.rows, timed{"R12", "p99 of new calls until their 503", "no call was refused", "at most " + ms(most), true})
+		return
+	}
+	t.atMost("R12", fmt.Sprintf("p99 of %d new calls until their 503", refused.Count()), refused.Quantile(0.99), most)
 }
 
 // ending is a fleet under load that is about to end.

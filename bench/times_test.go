@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/aabb9013/hangar/bench/driver"
 )
 
 // TestTimesAreMeasured runs the parts of the trial that take no long, on a small fleet.
@@ -47,6 +49,9 @@ func TestMissedTimesAreNamed(t *testing.T) {
 	s.atMost("R08", "in time", time.Second, time.Second)
 	s.between("C08", "within", 7*time.Second, 6*time.Second, 8*time.Second)
 	s.count("C10", "none", 0, 0)
+	var refused driver.Histogram
+	refused.Record(time.Millisecond)
+	s.refusals(&refused)
 	s.skip("E01", "no such group")
 	var table bytes.Buffer
 	if err := s.write(&table, "0.10"); err != nil || !strings.Contains(table.String(), "Not measured: E01: no such group") {
@@ -56,11 +61,12 @@ func TestMissedTimesAreNamed(t *testing.T) {
 	s.between("C08", "too soon", 5*time.Second, 6*time.Second, 8*time.Second)
 	s.between("C08", "too late", 9*time.Second, 6*time.Second, 8*time.Second)
 	s.count("C10", "some", 1, 0)
+	s.refusals(&driver.Histogram{})
 	err := s.write(&table, "0.10")
-	if err == nil || strings.Count(err.Error(), "\n") != 3 {
-		t.Errorf("got %v, want four that were missed", err)
+	if err == nil || strings.Count(err.Error(), "\n") != 4 {
+		t.Errorf("got %v, want five that were missed", err)
 	}
-	for _, want := range []string{"R08, late", "C08, too soon", "C08, too late", "C10, some"} {
+	for _, want := range []string{"R08, late", "C08, too soon", "C08, too late", "C10, some", "R12, p99 of new calls"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want it to name %q", err, want)
 		}
