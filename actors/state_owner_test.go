@@ -1,0 +1,70 @@
+package actors
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aabb9013/hangar/backends/fake"
+	"github.com/aabb9013/hangar/supervisor"
+)
+
+func byAPI(s *supervisor.ServerSpec) { s.Provenance = supervisor.FromAPI }
+
+// A server made by API keeps its state while the configuration file grows and
+// shrinks, which moves its place in the fleet; changed by API in between too.
+func TestStateOutlivesAChangeOfTheFile(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newTestSystem(t, always(fake.Script{}))
+		if err := s.Create(t.Context(), spec("a", restart(supervisor.Permanent), byAPI)); err != nil {
+			t.Fatal(err)
+		}
+		s.mustEcho("a")
+		if err := s.Stop(t.Context(), "a", "maintenance"); err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range [][]supervisor.ServerSpec{{spec("x", fromConfig)}, {spec("x", fromConfig), spec("y", fromConfig)}, nil} {
+			time.Sleep(2 * countersInterval)
+			synctest.Wait()
+			s = nextSystem(t, s.afterKill(), always(fake.Script{}), file...)
+			synctest.Wait()
+			s.wantState("a", supervisor.Cold, supervisor.PhaseNone)
+			if v := s.view("a"); v.Counters.Calls.Load() != 1 || v.Epoch != 1 {
+				t.Fatalf("with %d servers in the file: %d calls, epoch %d", len(file), v.Counters.Calls.Load(), v.Epoch)
+			}
+			ttl := 2 * time.Hour
+			if err := s.Update(t.Context(), "a", supervisor.Patch{IdleTTL: &ttl}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// The state of a deleted server is not that of the next one of its name, whenever
+// it was written.
+func TestStateOfADeletedServerIsNotTheNextOnes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newTestSystem(t, always(fake.Script{}))
+		if err := s.Create(t.Context(), spec("a", byAPI)); err != nil {
+			t.Fatal(err)
+		}
+		s.mustEcho("a")
+		late, err := s.fleet.Load().byID["a"].stateDoc()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Delete(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Create(t.Context(), spec("a", byAPI)); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.keeper.write(late); err != nil {
+			t.Fatal(err)
+		}
+		again := nextSystem(t, s.afterKill(), always(fake.Script{}), spec("x", fromConfig))
+		if n := again.view("a").Counters.Calls.Load(); n != 0 {
+			t.Errorf("the new server begins with %d calls", n)
+		}
+	})
+}
