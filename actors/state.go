@@ -39,6 +39,12 @@ func decodeState(d persistence.Doc) (serverState, error) {
 	if err := json.Unmarshal(d.Body, &s); err != nil {
 		return s, fmt.Errorf("its stored state cannot be read: %w", err)
 	}
+	// An earlier version stored no revision, maybe after a later one had run: what
+	// the log told until then is not to be replayed. No machine counts as many
+	// steps as that, and what follows goes on from there.
+	if m := &s.Machine; m.Revision == 0 && m.Epoch > 0 {
+		m.Revision = uint64(max(m.SavedAt.UnixMilli(), 0))
+	}
 	return s, nil
 }
 

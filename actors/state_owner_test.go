@@ -1,11 +1,13 @@
 package actors
 
 import (
+	"encoding/json"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/aabb9013/hangar/backends/fake"
+	"github.com/aabb9013/hangar/persistence"
 	"github.com/aabb9013/hangar/supervisor"
 )
 
@@ -65,6 +67,54 @@ func TestStateOfADeletedServerIsNotTheNextOnes(t *testing.T) {
 		again := nextSystem(t, s.afterKill(), always(fake.Script{}), spec("x", fromConfig))
 		if n := again.view("a").Counters.Calls.Load(); n != 0 {
 			t.Errorf("the new server begins with %d calls", n)
+		}
+	})
+}
+
+// The version before revisions may run in between: what it stored is not undone
+// by what the log told before, and what comes after goes on from it.
+func TestStateOfAnEarlierVersionIsLaterThanTheLogBeforeIt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		sp := spec("a")
+		s := newTestSystem(t, crashLoop, sp)
+		s.giveUp("a")
+		store := s.afterKill()
+		position, err := savedTo(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(24 * time.Hour)
+		ran := serverState{Seq: 1, Spec: fingerprintOf(sp), Machine: supervisor.Snapshot{SavedAt: time.Now(), State: "cold", Epoch: 9}}
+		body, err := json.Marshal(ran)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := store.Commit(persistence.Batch{Docs: []persistence.Doc{position, {Kind: docState, ID: "a", Body: body}}}); err != nil {
+			t.Fatal(err)
+		}
+		if faults := auditOf(t, store); len(faults) > 0 {
+			t.Errorf("faults of what the earlier version left: %v", faults)
+		}
+		again := nextSystem(t, store, crashLoop, sp)
+		again.wantState("a", supervisor.Cold, supervisor.PhaseNone)
+		if v := again.view("a"); v.Epoch != 9 || v.Failures != 0 {
+			t.Errorf("restored as epoch %d with %d failures", v.Epoch, v.Failures)
+		}
+		again.giveUp("a")
+		killed := again.afterKill() // with its own states; and as if they had not been stored
+		for range 2 {
+			if faults := auditOf(t, killed); len(faults) > 0 {
+				t.Errorf("faults: %v", faults)
+			}
+			third := nextSystem(t, killed, always(fake.Script{}), sp)
+			third.wantState("a", supervisor.Dead, supervisor.PhaseGaveUp)
+			if v := third.view("a"); v.Epoch != 10+supervisor.DefaultMaxRestarts {
+				t.Errorf("then restored as epoch %d", v.Epoch)
+			}
+			killed = again.afterKill()
+			if err := killed.Commit(persistence.Batch{Docs: []persistence.Doc{position, {Kind: docState, ID: "a", Body: body}}}); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 }
