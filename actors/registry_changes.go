@@ -11,7 +11,7 @@ import (
 // commit makes a batch durable and then runs apply in this actor.
 func (r *registry) commit(batch persistence.Batch, apply func(error)) {
 	sys := r.sys
-	sys.tell(sys.eventlog, commit{batch, func(err error) {
+	sys.tell(sys.eventlog, commit{batch: batch, done: func(err error) {
 		sys.tell(sys.registry, changeCommitted{apply, err})
 	}})
 }

@@ -120,7 +120,7 @@ func (c *cell) answerStored(reply chan error, err error) {
 		answer(reply, nil)
 		return
 	}
-	c.sys.tell(c.sys.eventlog, commit{persistence.Batch{Docs: []persistence.Doc{doc}}, func(err error) {
+	c.sys.tell(c.sys.eventlog, commit{batch: persistence.Batch{Docs: []persistence.Doc{doc}}, done: func(err error) {
 		if err != nil {
 			c.unsaved.Store(true)
 			c.sys.keeper.tell(false)

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"encoding/json"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -115,6 +116,36 @@ func TestStateOfAnEarlierVersionIsLaterThanTheLogBeforeIt(t *testing.T) {
 			if err := killed.Commit(persistence.Batch{Docs: []persistence.Doc{position, {Kind: docState, ID: "a", Body: body}}}); err != nil {
 				t.Fatal(err)
 			}
+		}
+	})
+}
+
+// A state that the keeper gives to a busy log is stored as it is when the log
+// takes it: what an operator was told meanwhile is not overwritten.
+func TestKeeperStoresNoStateOfBefore(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, store := newFlakySystem(t, always(fake.Script{}), spec("a"))
+		time.Sleep(2 * countersInterval)
+		store.latency.Store(int64(time.Minute))
+		busy, saved := make(chan error, 1), make(chan error, 1)
+		s.tell(s.eventlog, commit{done: func(err error) { busy <- err }})
+		synctest.Wait()
+		c := s.fleet.Load().byID["a"]
+		go func() { saved <- s.keeper.commit([]*cell{c}) }()
+		synctest.Wait() // it waits for the log
+		k := *c.kept.Load()
+		k.down = true
+		c.kept.Store(&k)
+		if err := errors.Join(<-busy, <-saved); err != nil {
+			t.Fatal(err)
+		}
+		store.latency.Store(0)
+		doc, found, err := s.store.Doc(docState, "a")
+		if err != nil || !found {
+			t.Fatalf("not stored: %v", err)
+		}
+		if state, err := decodeState(doc); err != nil || !state.Down {
+			t.Errorf("stored %s, %v", doc.Body, err)
 		}
 	})
 }
