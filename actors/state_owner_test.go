@@ -52,7 +52,7 @@ func TestStateOfADeletedServerIsNotTheNextOnes(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.mustEcho("a")
-		late, err := s.fleet.Load().byID["a"].stateDoc()
+		late, err := json.Marshal(s.fleet.Load().byID["a"].state(time.Now()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -62,7 +62,7 @@ func TestStateOfADeletedServerIsNotTheNextOnes(t *testing.T) {
 		if err := s.Create(t.Context(), spec("a", byAPI)); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.keeper.write(late); err != nil {
+		if err := s.keeper.write(persistence.Doc{Kind: docState, ID: "a", Body: late}); err != nil {
 			t.Fatal(err)
 		}
 		again := nextSystem(t, s.afterKill(), always(fake.Script{}), spec("x", fromConfig))
