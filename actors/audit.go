@@ -26,7 +26,8 @@ type revised struct{ position, revision uint64 }
 // lifecycle is the last registration or deletion of a server in the log.
 type lifecycle struct {
 	position uint64
-	deleted  bool
+	gone     bool // it left the fleet
+	deleted  bool // with its spec
 	byAPI    bool
 }
 
@@ -42,24 +43,33 @@ func NewAudit() persistence.Auditor {
 func (a *audit) Event(e persistence.Event) {
 	switch supervisor.EventKind(e.Kind) {
 	case supervisor.ServerRegistered:
-		var data struct {
-			Source supervisor.Provenance `json:"source"`
-		}
-		if err := json.Unmarshal(e.Data, &data); err != nil {
-			a.fault(e.Stream, e.Position, "the event %s cannot be read: %v", e.Kind, err)
-		}
-		a.made[e.Stream] = lifecycle{position: e.Position, byAPI: data.Source == supervisor.FromAPI}
+		a.made[e.Stream] = lifecycle{position: e.Position, byAPI: a.source(e) == supervisor.FromAPI}
 	case supervisor.ServerDeregistered:
-		a.made[e.Stream] = lifecycle{position: e.Position, deleted: true}
+		last := lifecycle{position: e.Position, gone: true, deleted: true}
+		if a.source(e) == supervisor.FromConfig { // what the API has stored stays: see registry.delete
+			last.deleted, last.byAPI = false, a.made[e.Stream].byAPI
+		}
+		a.made[e.Stream] = last
 		delete(a.changed, e.Stream)
 	default:
 		change, err := changeOf(e)
 		if err != nil {
 			a.fault(e.Stream, e.Position, "the change in the event %s cannot be read: %v", e.Kind, err)
-		} else if change != nil && !a.made[e.Stream].deleted {
+		} else if change != nil && !a.made[e.Stream].gone {
 			a.changed[e.Stream] = append(a.changed[e.Stream], revised{e.Position, change.After.Revision})
 		}
 	}
+}
+
+// source is who registered or deleted a server.
+func (a *audit) source(e persistence.Event) supervisor.Provenance {
+	var data struct {
+		Source supervisor.Provenance `json:"source"`
+	}
+	if err := json.Unmarshal(e.Data, &data); err != nil {
+		a.fault(e.Stream, e.Position, "the event %s cannot be read: %v", e.Kind, err)
+	}
+	return data.Source
 }
 
 // Document takes one document.

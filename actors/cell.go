@@ -17,7 +17,8 @@ import (
 type cell struct {
 	sys  *System
 	id   string
-	seq  uint64 // order of registration
+	seq  uint64 // order of registration in this run
+	made uint64 // identity of the registration: seq in the run that made it
 	pid  *actor.PID
 	life atomic.Pointer[life]
 
@@ -94,7 +95,7 @@ type cell struct {
 
 func newCell(sys *System, seq uint64, spec supervisor.ServerSpec, cat *backends.Catalogue) *cell {
 	c := &cell{
-		sys: sys, id: spec.ID, seq: seq,
+		sys: sys, id: spec.ID, seq: seq, made: seq,
 		durable: spec, spec: spec, machine: supervisor.NewMachine(supervisor.PolicyOf(spec)),
 		catalogue: cat, stale: cat != nil, fingerprint: fingerprintOf(spec),
 	}

@@ -145,6 +145,9 @@ func (l *eventLog) write() {
 			batches := make([]persistence.Batch, len(group))
 			for i, c := range group {
 				batches[i] = c.batch
+				if c.docs != nil {
+					batches[i].Docs = c.docs()
+				}
 			}
 			if w.err = storeError(l.store.Commit(batches...)); w.err == nil {
 				l.sys.feed.advance()

@@ -100,7 +100,7 @@ func (k *keeper) save(last bool) {
 	var batch []*cell
 	flush := func() {
 		stored = true
-		if err := k.commit(batch, now); err != nil {
+		if err := k.commit(batch); err != nil {
 			failed = true
 			for _, c := range batch {
 				c.unsaved.Store(true)
@@ -110,7 +110,7 @@ func (k *keeper) save(last bool) {
 				k.sys.logger.Warn("state of servers not stored", "servers", len(batch), "err", err)
 			}
 		}
-		batch = batch[:0]
+		batch = nil // the log may still read it after the end of this runtime
 	}
 	for _, c := range k.sys.fleet.Load().order {
 		moved := c.counters.Calls.Load() != c.savedCalls
@@ -135,23 +135,36 @@ func (k *keeper) save(last bool) {
 	}
 }
 
-func (k *keeper) commit(cells []*cell, now time.Time) error {
-	docs := make([]persistence.Doc, 0, len(cells))
+// commit stores the states as they are when the log takes them: an operator's
+// stop that is stored meanwhile (cell.answerStored) is not overwritten by a state
+// of before.
+func (k *keeper) commit(cells []*cell) error {
 	for _, c := range cells {
-		state := c.state(now)
-		body, err := json.Marshal(state)
-		if err != nil {
-			return err
-		}
-		c.savedCalls = state.Calls
-		docs = append(docs, persistence.Doc{Kind: docState, ID: c.id, Body: body})
+		c.savedCalls = c.counters.Calls.Load()
 	}
-	return k.write(docs...)
+	return k.send(commit{docs: func() []persistence.Doc {
+		docs := make([]persistence.Doc, 0, len(cells))
+		for _, c := range cells {
+			body, err := json.Marshal(c.state(time.Now()))
+			if err != nil {
+				k.sys.logger.Error("state of a server not stored", "server", c.id, "err", err)
+				continue
+			}
+			docs = append(docs, persistence.Doc{Kind: docState, ID: c.id, Body: body})
+		}
+		return docs
+	}})
 }
 
 func (k *keeper) write(docs ...persistence.Doc) error {
+	return k.send(commit{batch: persistence.Batch{Docs: docs}})
+}
+
+// send waits until the log has written a commit.
+func (k *keeper) send(m commit) error {
 	done := make(chan error, 1)
-	k.sys.tell(k.sys.eventlog, commit{persistence.Batch{Docs: docs}, func(err error) { answer(done, err) }})
+	m.done = func(err error) { answer(done, err) }
+	k.sys.tell(k.sys.eventlog, m)
 	select {
 	case err := <-done:
 		return err

@@ -234,6 +234,9 @@ type (
 	commit struct {
 		batch persistence.Batch
 		done  func(err error)
+		// docs, if not nil, makes the batch's documents when the log writes them,
+		// on the writer's goroutine: none is older than one that was sent before.
+		docs func() []persistence.Doc
 	}
 	// resumeLog: eventlog → itself, after a panic.
 	resumeLog struct{}

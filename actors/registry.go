@@ -54,7 +54,7 @@ func (m putServer) of() string    { return m.spec.ID }
 // serverDoc is the stored form of a server.
 type serverDoc struct {
 	Spec supervisor.ServerSpec `json:"spec"`
-	Seq  uint64                `json:"seq"`
+	Seq  uint64                `json:"seq"` // cell.made
 }
 
 // loadServers: system → registry, once, before anything else.

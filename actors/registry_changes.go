@@ -11,7 +11,7 @@ import (
 // commit makes a batch durable and then runs apply in this actor.
 func (r *registry) commit(batch persistence.Batch, apply func(error)) {
 	sys := r.sys
-	sys.tell(sys.eventlog, commit{batch, func(err error) {
+	sys.tell(sys.eventlog, commit{batch: batch, done: func(err error) {
 		sys.tell(sys.registry, changeCommitted{apply, err})
 	}})
 }
@@ -42,7 +42,7 @@ func (r *registry) create(m createServer) {
 	}
 	r.lastSeq++
 	c := newCell(r.sys, r.lastSeq, m.spec, nil)
-	doc, err := json.Marshal(serverDoc{m.spec, c.seq})
+	doc, err := json.Marshal(serverDoc{m.spec, c.made})
 	if err != nil {
 		answer(m.reply, err)
 		return
@@ -90,7 +90,7 @@ func (r *registry) update(m updateServer) {
 		Kind: supervisor.ServerUpdated, Server: m.id, Data: map[string]any{"source": "api"},
 	})}}
 	if spec.Provenance == supervisor.FromAPI {
-		doc, err := json.Marshal(serverDoc{spec, c.seq})
+		doc, err := json.Marshal(serverDoc{spec, c.made})
 		if err != nil {
 			answer(m.reply, err)
 			return

@@ -20,7 +20,7 @@ const maxStoredError = 1024
 // serverState is what of a server survives the runtime besides its spec and its
 // tool list, as it is stored.
 type serverState struct {
-	Seq     uint64              `json:"seq"`  // of the registration it belongs to
+	Seq     uint64              `json:"seq"`  // cell.made of the registration it belongs to; earlier versions: cell.seq
 	Spec    string              `json:"spec"` // fingerprint of what ran
 	Machine supervisor.Snapshot `json:"machine"`
 	Down    bool                `json:"down,omitempty"` // see cell.down
@@ -38,6 +38,12 @@ func decodeState(d persistence.Doc) (serverState, error) {
 	var s serverState
 	if err := json.Unmarshal(d.Body, &s); err != nil {
 		return s, fmt.Errorf("its stored state cannot be read: %w", err)
+	}
+	// An earlier version stored no revision, maybe after a later one had run: what
+	// the log told until then is not to be replayed. No machine counts as many
+	// steps as that, and what follows goes on from there.
+	if m := &s.Machine; m.Revision == 0 && m.Epoch > 0 {
+		m.Revision = uint64(max(m.SavedAt.UnixMilli(), 0))
 	}
 	return s, nil
 }
@@ -86,7 +92,7 @@ func (c *cell) keep() {
 func (c *cell) state(now time.Time) serverState {
 	k := c.kept.Load()
 	return serverState{
-		Seq: c.seq, Spec: k.spec, Machine: k.machine.Snapshot(now), Down: k.down,
+		Seq: c.made, Spec: k.spec, Machine: k.machine.Snapshot(now), Down: k.down,
 		Calls: c.counters.Calls.Load(), Failed: c.counters.Failed.Load(), LastUsed: c.counters.LastUsed.Load(),
 		TotalFailures: k.totalFailures, LastError: k.lastError[:min(len(k.lastError), maxStoredError)],
 		LastSuccess: k.lastSuccess, LastFailure: k.lastFailure,
@@ -114,7 +120,7 @@ func (c *cell) answerStored(reply chan error, err error) {
 		answer(reply, nil)
 		return
 	}
-	c.sys.tell(c.sys.eventlog, commit{persistence.Batch{Docs: []persistence.Doc{doc}}, func(err error) {
+	c.sys.tell(c.sys.eventlog, commit{batch: persistence.Batch{Docs: []persistence.Doc{doc}}, done: func(err error) {
 		if err != nil {
 			c.unsaved.Store(true)
 			c.sys.keeper.tell(false)
@@ -183,8 +189,9 @@ func (s *System) restoreStates(cells []*cell, orphans orphans) error {
 			s.logger.Warn("a server begins without its stored state", "server", d.ID, "err", err)
 			continue
 		}
-		// A server made by API may have been deleted and made again.
-		if c.spec.Provenance != supervisor.FromAPI || state.Seq == c.seq {
+		// A server made by API may have been deleted and made again, which gives it
+		// a greater number. Earlier versions stored seq, which is never less than made.
+		if c.spec.Provenance != supervisor.FromAPI || state.Seq >= c.made {
 			states[c] = state
 		}
 	}
@@ -196,7 +203,7 @@ func (s *System) restoreStates(cells []*cell, orphans orphans) error {
 	for _, c := range cells {
 		state, found := states[c]
 		if !found {
-			state.Seq, state.Spec = c.seq, c.fingerprint
+			state.Seq, state.Spec = c.made, c.fingerprint
 		}
 		changed := tail.replay(c.id, &state.Machine)
 		if found || changed {

@@ -288,6 +288,7 @@ func TestStateThatCannotBeStoredIsTriedAgain(t *testing.T) {
 func TestStatesAreStoredInGroups(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newTestSystem(t, always(fake.Script{}), specs(500)...)
+		synctest.Wait() // the keeper's first commit is not one of these
 		before := s.store.Stats().Commits
 		for _, c := range s.fleet.Load().order {
 			k := *c.kept.Load()
@@ -353,6 +354,10 @@ func TestAuditFindsWhatTheLogDoesNotSay(t *testing.T) {
 		"state is old":        {[]persistence.Event{second, third}, []persistence.Doc{state, upTo(3)}, 1},
 		"state made anew":     {[]persistence.Event{third, second}, []persistence.Doc{state, upTo(3)}, 0},
 		"state of a next one": {[]persistence.Event{third, event(gone, "a", "config")}, []persistence.Doc{state, upTo(9)}, 0},
+		"left the file":       {[]persistence.Event{event(made, "a", "api"), event(gone, "a", "config")}, []persistence.Doc{doc("a")}, 0},
+		"lost with the file":  {[]persistence.Event{event(made, "a", "api"), event(gone, "a", "config")}, nil, 1},
+		"then deleted by API": {[]persistence.Event{event(made, "a", "api"), event(gone, "a", "config"), event(gone, "a", "api")}, nil, 0},
+		"unreadable end":      {[]persistence.Event{{Kind: string(gone), Stream: "a", Data: []byte(`{"source":1}`)}}, nil, 1},
 		"unreadable change":   {[]persistence.Event{change(1, `{"change":7}`)}, nil, 1},
 		"unreadable position": {nil, []persistence.Doc{{Kind: docSaved, ID: docSavedID, Body: []byte("{")}}, 1},
 		"unreadable register": {[]persistence.Event{{Kind: string(made), Stream: "a", Data: []byte(`{"source":1}`)}}, nil, 1},
@@ -368,6 +373,49 @@ func TestAuditFindsWhatTheLogDoesNotSay(t *testing.T) {
 			t.Errorf("%s: got %v, want %d faults", name, faults, c.faults)
 		}
 	}
+}
+
+// What the API has stored of a server outlives that the file takes it over and
+// leaves it again.
+func TestAuditOfAServerThatLeftTheFile(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newTestSystem(t, always(fake.Script{}))
+		for _, err := range []error{
+			s.Create(t.Context(), spec("a", byAPI)),
+			s.Put(t.Context(), spec("a", fromConfig), DrainInstance),
+			s.Remove(t.Context(), "a", DrainInstance),
+		} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if faults := auditOf(t, s.store); len(faults) > 0 {
+			t.Errorf("faults: %v", faults)
+		}
+	})
+}
+
+// auditOf is what hangar verify says of a store's documents.
+func auditOf(t *testing.T, store persistence.Store) []persistence.Fault {
+	t.Helper()
+	a := NewAudit()
+	events, err := store.Events(1, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range events {
+		a.Event(e)
+	}
+	for _, kind := range []string{docServer, docTools, docState, docSaved} {
+		docs, err := store.Docs(kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range docs {
+			a.Document(d)
+		}
+	}
+	return a.Faults()
 }
 
 // TestOperatorsStopSurvivesTheRuntime: a permanent server that an operator has

@@ -219,7 +219,9 @@ func (s *System) restore(orphans orphans) ([]*cell, error) {
 		if n := len(cells); n > 0 {
 			seq = max(seq, cells[n-1].seq+1)
 		}
-		cells = append(cells, newCell(s, seq, doc.Spec.WithDefaults(), catalogues[doc.Spec.ID]))
+		c := newCell(s, seq, doc.Spec.WithDefaults(), catalogues[doc.Spec.ID])
+		c.made = doc.Seq // the file may have grown, and its servers come first
+		cells = append(cells, c)
 	}
 	for _, c := range cells {
 		c.crashes = crashes[c.id]

@@ -63,7 +63,8 @@ var _ Store = (*Badger)(nil)
 
 // Open opens or creates the directory. It fails within a second with ErrLocked
 // when it is in use, with ErrUnwritable, ErrForeign (another format or, as a
-// *ForeignError, what is not ours; nothing is changed in it), ErrNoSpace (no room
+// *ForeignError, what is not ours; nothing is changed in it, nor when it cannot be
+// told whose it is), ErrNoSpace (no room
 // to flush what an earlier run left, or too little to begin a new log) or
 // ErrCorrupt (the newest block). The caller closes what it gets.
 func Open(opts Options) (*Badger, error) {
@@ -175,7 +176,7 @@ func classify(text string) error {
 		err   error
 		texts []string
 	}{
-		{ErrForeign, []string{"unsupported version", "external magic", "bad magic"}},
+		{ErrForeign, []string{"unsupported version", "external magic", "bad magic", "Encryption key mismatch"}},
 		{ErrUnwritable, []string{"permission denied", "read-only file system"}},
 		{ErrNoSpace, []string{"no space left"}},
 	} {

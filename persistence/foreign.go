@@ -11,19 +11,21 @@ import (
 	"strings"
 
 	"github.com/dgraph-io/badger/v4"
-	"golang.org/x/sys/unix"
 )
 
 // manifestFile is the first that badger makes, in one step: no other file of
 // its is there without it.
 const manifestFile = "MANIFEST"
 
+// registryFile has the keys of an encrypted store, and is there without any.
+const registryFile = "KEYREGISTRY"
+
 // Names of a data directory: what a store writes, or a volume has by itself.
 var (
 	tableFiles = []string{"*.sst", "*.mem", "*.vlog"}
 	otherFiles = []string{
 		pidFile, journalFile, ballastFile, BackupDir, probePattern, "lost+found",
-		manifestFile, "MANIFEST-REWRITE", "KEYREGISTRY", "REWRITE-KEYREGISTRY", "DISCARD",
+		manifestFile, "MANIFEST-REWRITE", registryFile, "REWRITE-KEYREGISTRY", "DISCARD",
 	}
 )
 
@@ -59,8 +61,8 @@ func (e *ForeignError) Is(target error) bool { return target == ErrForeign }
 const maxEntries = 10_000
 
 // checkOwner refuses a directory that is not ours, before anything is written
-// into it. One that an interrupted first Open left is ours. What cannot be
-// looked at is left to those who open it.
+// into it. One that an interrupted first Open left is ours. A directory that
+// cannot be read is left to those who open it.
 func checkOwner(dir string) error {
 	hasManifest, hasJournal := exists(dir, manifestFile), exists(dir, journalFile)
 	if hasManifest && hasJournal {
@@ -87,7 +89,7 @@ func checkOwner(dir string) error {
 	}
 	switch {
 	case hasManifest:
-		return checkStore(dir, names)
+		return checkStore(dir, foreign)
 	case len(foreign) > 0 && !hasJournal:
 		return &ForeignError{Dir: dir, Entries: foreign}
 	case tables:
@@ -109,60 +111,69 @@ func matches(patterns []string, name string) bool {
 	})
 }
 
-// maxPeek and maxPeekEntries bound what checkStore looks at. A first Open that
-// was interrupted has left far less.
-const (
-	maxPeek        = 96 << 20
-	maxPeekEntries = 200
-)
+// maxPeek bounds the write-ahead files that checkStore copies, holes aside. Those
+// of a store of ours take less than half of it.
+const maxPeek = 256 << 20
 
-// checkStore looks for our mark in a store that has no journal, which only an
-// interrupted first Open leaves without. Badger changes what it opens, so it
-// gets a copy.
-func checkStore(dir string, names []string) error {
+// peekFiles are what badger needs to find our mark, which is too short for the
+// value log. A mark in the tables is found however many they are: nothing of them
+// is copied.
+var peekFiles = []string{manifestFile, registryFile, "*.mem", "*.sst"}
+
+// checkStore looks for our mark in a store that has no journal: an interrupted
+// first Open leaves one, and earlier versions had none. Badger changes what it
+// opens, so it gets a copy. Damage in a store with no names but ours is left to
+// those who open it.
+func checkStore(dir string, foreign []string) error {
 	lock, err := shareDir(dir)
 	if err != nil {
 		return nil // as whoever opens it will tell
 	}
 	defer lock.Close()
-	if len(names) > maxPeekEntries || bytesOnDisk(dir, names) > maxPeek {
-		return &ForeignError{Dir: dir}
+	all, largest := walBytes(dir)
+	if all > maxPeek {
+		return fmt.Errorf("cannot open %s: cannot look whose it is: it has %d MiB of write-ahead files, and at most %d MiB are looked at; name a new or an empty directory", dir, all>>20, maxPeek>>20)
 	}
-	copied, err := shadow(dir)
+	copied, err := shadow(dir, peekFiles)
 	if err != nil {
-		return nil
+		return fmt.Errorf("cannot open %s: cannot look whose it is: %w; name a directory for a copy of its write-ahead files in TMPDIR", dir, err)
 	}
 	defer os.RemoveAll(copied)
-	peek := Options{Dir: copied}.withDefaults()
-	size := sizeFor(2<<30, peek)
-	size.still = true
-	space := &spaceGuard{dir: copied, statfs: statfs, logger: peek.Logger}
-	space.leaving.Store(true)
-	db, err := openBadger(peek, size, space)
-	if errors.Is(err, ErrForeign) {
-		return &ForeignError{Dir: dir}
-	}
-	if err != nil {
-		return nil
-	}
-	err = db.View(func(txn *badger.Txn) error {
-		_, err := readFormat(txn, dir)
+	version, err := peek(copied, dir, largest)
+	var theirs *ForeignError
+	switch {
+	case errors.As(err, &theirs):
+		return &ForeignError{Dir: dir, Entries: foreign}
+	case errors.Is(err, ErrForeign):
 		return err
-	})
-	_ = db.Close()
-	if errors.Is(err, ErrForeign) {
-		return err
+	case len(foreign) > 0 && (err != nil || version == 0):
+		return &ForeignError{Dir: dir, Entries: foreign}
 	}
 	return nil
 }
 
-// bytesOnDisk is what files take, holes aside.
-func bytesOnDisk(dir string, names []string) (n uint64) {
-	for _, name := range names {
-		var stat unix.Stat_t
-		if unix.Lstat(filepath.Join(dir, name), &stat) == nil && stat.Mode&unix.S_IFMT == unix.S_IFREG && name != ballastFile {
-			n += uint64(stat.Blocks) * 512
-		}
+// peek reads the format mark in the copy of a store. It is a *ForeignError if
+// badger itself cannot read it as a store of ours.
+func peek(copied, dir string, largest uint64) (version int, err error) {
+	opts := Options{Dir: copied}.withDefaults()
+	size := sizeFor(2<<30, opts)
+	size.still = true
+	// In memory the entries of a write-ahead file take up to three times as much,
+	// and badger ends the process over one that does not fit.
+	size.memtable = max(size.memtable, 3*int64(largest))
+	space := &spaceGuard{dir: copied, statfs: statfs, logger: opts.Logger}
+	space.leaving.Store(true)
+	db, err := openBadger(opts, size, space)
+	if errors.Is(err, ErrForeign) {
+		return 0, &ForeignError{Dir: dir}
 	}
-	return n
+	if err != nil {
+		return 0, err
+	}
+	defer db.Close() // nothing of it is kept
+	err = db.View(func(txn *badger.Txn) (err error) {
+		version, err = readFormat(txn, dir)
+		return err
+	})
+	return version, err
 }

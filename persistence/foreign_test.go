@@ -1,6 +1,7 @@
 package persistence_test
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -99,7 +100,7 @@ func TestStoreOfAnotherProgramIsRefusedUnchanged(t *testing.T) {
 	if err := errors.Join(db.Update(put), db.Close()); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 {
+	for killed := range 2 {
 		before := contents(t, dir)
 		_, err := persistence.Open(persistence.Options{Dir: dir})
 		if !errors.Is(err, persistence.ErrForeign) || !strings.Contains(err.Error(), dir) {
@@ -110,6 +111,9 @@ func TestStoreOfAnotherProgramIsRefusedUnchanged(t *testing.T) {
 		}
 		if contents(t, dir) != before {
 			t.Error("the directory was changed")
+		}
+		if killed == 1 {
+			return
 		}
 		db := small()
 		if err := db.Update(put); err != nil {
@@ -123,6 +127,146 @@ func TestStoreOfAnotherProgramIsRefusedUnchanged(t *testing.T) {
 			t.Fatal(err)
 		}
 		dir = copied // as kill -9 would have left it
+	}
+}
+
+// theirStore is a store of another program, closed, with the given options.
+func theirStore(t *testing.T, change func(badger.Options) badger.Options) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	db, err := badger.Open(change(badger.DefaultOptions(dir).WithLogger(nil).WithMemTableSize(1 << 20).WithValueLogFileSize(1 << 20).WithValueThreshold(1 << 10)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Update(func(txn *badger.Txn) error { return txn.Set([]byte("key"), []byte("value")) }), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// What cannot be read as a store of ours and has more than one has is another
+// program's, also one that is encrypted, damaged or empty.
+func TestStoreThatCannotBeReadIsRefusedUnchanged(t *testing.T) {
+	plain := func(o badger.Options) badger.Options { return o }
+	encrypted := theirStore(t, func(o badger.Options) badger.Options {
+		return o.WithEncryptionKey([]byte(strings.Repeat("k", 32))).WithIndexCacheSize(1 << 20)
+	})
+	damaged := theirStore(t, plain)
+	tables, err := filepath.Glob(filepath.Join(damaged, "*.sst"))
+	if err != nil || len(tables) == 0 {
+		t.Fatalf("no tables to lose: %v", err)
+	}
+	if err := os.Remove(tables[0]); err != nil {
+		t.Fatal(err)
+	}
+	writeFiles(t, damaged, "app.conf")
+	empty := t.TempDir()
+	db, err := badger.Open(badger.DefaultOptions(empty).WithLogger(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	writeFiles(t, empty, "app.conf")
+	for name, dir := range map[string]string{"encrypted": encrypted, "damaged": damaged, "empty": empty} {
+		before := contents(t, dir)
+		_, err := persistence.Open(persistence.Options{Dir: dir})
+		var foreign *persistence.ForeignError
+		if !errors.As(err, &foreign) || !strings.Contains(err.Error(), dir) {
+			t.Errorf("%s: got %v, want a ForeignError and the path", name, err)
+		}
+		if contents(t, dir) != before {
+			t.Errorf("%s: the directory was changed", name)
+		}
+	}
+}
+
+func TestStoreThatCannotBeLookedAtIsLeftAlone(t *testing.T) {
+	dir := theirStore(t, func(o badger.Options) badger.Options { return o })
+	before := contents(t, dir)
+	temp := os.TempDir()
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "missing"))
+	_, err := persistence.Open(persistence.Options{Dir: dir})
+	if err == nil || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "TMPDIR") {
+		t.Errorf("got %v, want an error with the path that names TMPDIR", err)
+	}
+	t.Setenv("TMPDIR", temp)
+	if err := os.WriteFile(filepath.Join(dir, "99999.mem"), bytes.Repeat([]byte{1}, 257<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := persistence.Open(persistence.Options{Dir: dir}); err == nil || !strings.Contains(err.Error(), "whose it is") {
+		t.Errorf("got %v, want an error over much to look at", err)
+	}
+	if err := os.Remove(filepath.Join(dir, "99999.mem")); err != nil {
+		t.Fatal(err)
+	}
+	if after := contents(t, dir); withoutTimeOf(dir, after) != withoutTimeOf(dir, before) {
+		t.Errorf("the directory was changed:\n%s\nwas\n%s", after, before)
+	}
+}
+
+// withoutTimeOf leaves the line of the directory itself out of contents.
+func withoutTimeOf(dir, contents string) string {
+	_, files, _ := strings.Cut(strings.TrimPrefix(contents, dir), "\n")
+	return files
+}
+
+// A write-ahead file of another program may be greater than any of ours: badger
+// would end this process over what does not fit into its memory.
+func TestLargeWriteAheadFileOfAnotherProgramIsLookedAt(t *testing.T) {
+	live := t.TempDir()
+	db, err := badger.Open(badger.DefaultOptions(live).WithLogger(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	value := bytes.Repeat([]byte{7}, 64<<10)
+	for i := range 30 << 20 / len(value) {
+		if err := db.Update(func(txn *badger.Txn) error { return txn.Set(fmt.Appendf(nil, "key %d", i), value) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := t.TempDir()
+	for _, name := range []string{"MANIFEST", "KEYREGISTRY", "00001.mem"} { // as kill -9 would have left it
+		body, err := os.ReadFile(filepath.Join(live, name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), bytes.TrimRight(body, "\x00"), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	before := contents(t, dir)
+	if _, err := persistence.Open(persistence.Options{Dir: dir}); !errors.Is(err, persistence.ErrForeign) {
+		t.Errorf("got %v, want ErrForeign", err)
+	}
+	if contents(t, dir) != before {
+		t.Error("the directory was changed")
+	}
+}
+
+// However large a log of the first format is, and whatever lies beside it, it is
+// ours.
+func TestLargeLogOfTheFirstFormatIsOpened(t *testing.T) {
+	dir := unpacked(t, "format1.tar.gz")
+	for i := range 300 {
+		writeFiles(t, dir, fmt.Sprintf("9%05d.sst", i)) // badger removes what its manifest does not know
+	}
+	if err := os.WriteFile(filepath.Join(dir, "900300.sst"), bytes.Repeat([]byte{1}, 97<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := persistence.Open(persistence.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.LastPosition() == 0 {
+		t.Error("its log is empty")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -219,7 +219,8 @@ func (g *spaceGuard) dropBallast() {
 // roomToFlush fails when badger's write-ahead files could not be turned into
 // tables: then neither opening nor closing is safe, leaving the files is.
 func (g *spaceGuard) roomToFlush() error {
-	need := walBytes(g.dir)*9/8 + 2<<20
+	wal, _ := walBytes(g.dir)
+	need := wal*9/8 + 2<<20
 	if g.held.Load() {
 		need += g.hard
 	}
@@ -279,18 +280,18 @@ func (w *walReserve) start() {
 	w.renew()
 }
 
-// walBytes is what the sparse memtable files really hold.
-func walBytes(dir string) uint64 {
+// walBytes is what the sparse memtable files, and the largest of them, really hold.
+func walBytes(dir string) (all, largest uint64) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return 0
+		return 0, 0
 	}
-	var n uint64
 	for _, e := range entries {
 		var st unix.Stat_t
 		if strings.HasSuffix(e.Name(), ".mem") && unix.Stat(filepath.Join(dir, e.Name()), &st) == nil {
-			n += uint64(st.Blocks) * 512
+			n := uint64(st.Blocks) * 512
+			all, largest = all+n, max(largest, n)
 		}
 	}
-	return n
+	return all, largest
 }

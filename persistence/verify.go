@@ -102,7 +102,7 @@ func Verify(dir string, audit Auditor) (*Report, error) {
 		return nil, err
 	}
 	defer lock.Close()
-	copied, err := shadow(dir)
+	copied, err := shadow(dir, append([]string{manifestFile, registryFile, "DISCARD"}, tableFiles...))
 	if err != nil {
 		return nil, fmt.Errorf("cannot verify %s: %w", dir, err)
 	}
@@ -173,9 +173,10 @@ func shareDir(dir string) (*os.File, error) {
 }
 
 // shadow makes a directory that badger may open for writing, which it must to
-// read what a killed process left: tables are linked, everything else is copied.
+// read what a killed process left: of the files with such names tables are linked
+// and everything else is copied.
 // It must be opened still.
-func shadow(dir string) (string, error) {
+func shadow(dir string, patterns []string) (string, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return "", err
@@ -191,7 +192,7 @@ func shadow(dir string) (string, error) {
 	for _, e := range entries {
 		from, to := filepath.Join(dir, e.Name()), filepath.Join(copied, e.Name())
 		switch {
-		case !e.Type().IsRegular() || e.Name() == ballastFile || e.Name() == pidFile || e.Name() == journalFile:
+		case !e.Type().IsRegular() || !matches(patterns, e.Name()):
 		case filepath.Ext(e.Name()) == ".sst":
 			err = errors.Join(err, os.Symlink(from, to))
 		default:
