@@ -28,11 +28,10 @@ func fleetSize(t *testing.T, usual int) int {
 	return n
 }
 
-// TestTermOfALoadedFleet is R12: SIGTERM while calls are under way and one
-// server in twenty does not listen to it. New calls are told 503 at once, those
-// under way are answered, and all is over within the promised time.
-func TestTermOfALoadedFleet(t *testing.T) {
-	count := fleetSize(t, 500)
+// startStubborn starts so many servers, stub-000 and on, and calls each once. One
+// in twenty ignores what asks it to end.
+func startStubborn(t *testing.T, count int) *hangar {
+	t.Helper()
 	fleet := servers{}
 	for i := range count {
 		var flags []string
@@ -52,8 +51,17 @@ func TestTermOfALoadedFleet(t *testing.T) {
 	}
 	wg.Wait()
 	if t.Failed() {
-		return
+		t.FailNow()
 	}
+	return h
+}
+
+// TestTermOfALoadedFleet is R12: SIGTERM while calls are under way and one
+// server in twenty does not listen to it. New calls are told 503 at once, those
+// under way are answered, and all is over within the promised time.
+func TestTermOfALoadedFleet(t *testing.T) {
+	count := fleetSize(t, 500)
+	h := startStubborn(t, count)
 
 	var held, load sync.WaitGroup
 	var under atomic.Int64
@@ -149,24 +157,7 @@ func TestSecondSignalEndsWithoutWaiting(t *testing.T) {
 		{"SIGINT, then SIGTERM", syscall.SIGINT, syscall.SIGTERM, 0, 20},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			fleet := servers{}
-			for i := range c.count {
-				var flags []string
-				if i%20 == 0 {
-					flags = []string{"-ignore-term", "-ignore-eof"}
-				}
-				fleet[fmt.Sprintf("stub-%03d", i)] = stub(flags...)
-			}
-			h := start(t, fleet)
-			var wg sync.WaitGroup
-			for id := range fleet {
-				wg.Go(func() {
-					if _, err := h.call(id, "echo", map[string]any{"text": "x"}); err != nil {
-						t.Error(err)
-					}
-				})
-			}
-			wg.Wait()
+			h := startStubborn(t, c.count)
 			before := h.detail("stub-000").Health.Invocations
 			underWay := make(chan error, 1)
 			go func() {
