@@ -19,32 +19,29 @@ const coresPerReader = 4
 // readers read what the children write: answers, and apart from them words, as
 // many as a child likes to write to stderr.
 type readers struct {
-	answers, words []*rawio.Poller
+	answers, words []*rawio.Poller // parts of all
+	all            []*rawio.Poller
 	next           atomic.Uint32
 }
 
 func newReaders() (*readers, error) {
 	r := &readers{}
-	for range (runtime.GOMAXPROCS(0) + coresPerReader - 1) / coresPerReader {
+	forAnswers := (runtime.GOMAXPROCS(0) + coresPerReader - 1) / coresPerReader
+	for range forAnswers + 1 {
 		p, err := rawio.NewPoller()
 		if err != nil {
 			r.close()
 			return nil, err
 		}
-		r.answers = append(r.answers, p)
+		r.all = append(r.all, p)
 	}
-	p, err := rawio.NewPoller()
-	if err != nil {
-		r.close()
-		return nil, err
-	}
-	r.words = []*rawio.Poller{p}
+	r.answers, r.words = r.all[:forAnswers], r.all[forAnswers:]
 	return r, nil
 }
 
 // close lets the readers end with the last child.
 func (r *readers) close() {
-	for _, p := range append(r.answers, r.words...) {
+	for _, p := range r.all {
 		p.Close()
 	}
 }
