@@ -166,7 +166,7 @@ func (t *trial) forget(l *load, victims int) error {
 		if err := t.request("POST", serverPath(i)+"/stop", "", nil); err != nil {
 			return err
 		}
-		return t.request("POST", serverPath(i)+"/start", "", nil)
+		return t.startServer(i)
 	})
 }
 

@@ -90,7 +90,7 @@ func (s *soak) run(ctx context.Context, w io.Writer) error {
 		return fmt.Errorf("%w\n%s", err, t.log)
 	}
 	// Whatever rests now is started again: what runs is what ran before.
-	if err := t.each(func(i int) error { return t.request("POST", serverPath(i)+"/start", "", nil) }); err != nil {
+	if err := t.each(t.startServer); err != nil {
 		return err
 	}
 	after, err := t.rested(ctx)
@@ -154,7 +154,7 @@ func (s *soak) one(t *trial, l *load, i, kind int, killedAt []time.Time) error {
 	case kind < 8:
 		name = "restart"
 		if err = t.request("POST", serverPath(i)+"/stop", "", nil); err == nil {
-			err = t.request("POST", serverPath(i)+"/start", "", nil)
+			err = t.startServer(i)
 		}
 	case kind < 9:
 		name = "update"

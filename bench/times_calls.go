@@ -165,7 +165,7 @@ func (t *times) stalled(ctx context.Context) error {
 	if err := t.make(running, 1, nil, "-stall-at-call"); err != nil {
 		return err
 	}
-	if err := running.request("POST", serverPath(1)+"/start", "", nil); err != nil {
+	if err := running.startServer(1); err != nil {
 		return err
 	}
 	body := `{"text":"` + strings.Repeat("x", 950_000) + `"}`
@@ -195,7 +195,7 @@ func (t *times) loud(ctx context.Context) error {
 	if err := t.make(running, 1, nil, "-stderr-bytes", "1000000000"); err != nil {
 		return err
 	}
-	if err := running.request("POST", serverPath(1)+"/start", "", nil); err != nil {
+	if err := running.startServer(1); err != nil {
 		return err
 	}
 	flooded, err := running.p99(0)

@@ -27,10 +27,7 @@ func (t *times) zombies(ctx context.Context) error {
 	}
 	stub, _ := testserver.Command()
 	script := `i=0; while [ $i -lt 1000 ]; do (true & true & true & true &); i=$((i+4)); done; exec "$0"`
-	if err := t.make(running, 1, map[string]any{"command": append([]string{"sh", "-c", script}, stub...)}); err != nil {
-		return err
-	}
-	if err := running.call(1, "up"); err != nil {
+	if err := t.begin(running, 1, map[string]any{"command": append([]string{"sh", "-c", script}, stub...)}); err != nil {
 		return err
 	}
 	at, left := time.Now(), 0

@@ -120,6 +120,9 @@ func (t *trial) request(method, path, body string, out any) error {
 
 func serverPath(i int) string { return "/api/mcp_servers/s" + strconv.Itoa(i) }
 
+// startServer starts server i, unless it runs.
+func (t *trial) startServer(i int) error { return t.request("POST", serverPath(i)+"/start", "", nil) }
+
 var errWrongAnswer = errors.New("the answer is another call's")
 
 // call makes one call of echo and checks the answer.
