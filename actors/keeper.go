@@ -1,7 +1,6 @@
 package actors
 
 import (
-	"encoding/json"
 	"errors"
 	"sync/atomic"
 	"time"
@@ -145,12 +144,12 @@ func (k *keeper) commit(cells []*cell) error {
 	return k.send(commit{docs: func() []persistence.Doc {
 		docs := make([]persistence.Doc, 0, len(cells))
 		for _, c := range cells {
-			body, err := json.Marshal(c.state(time.Now()))
+			doc, err := c.keptDoc()
 			if err != nil {
 				k.sys.logger.Error("state of a server not stored", "server", c.id, "err", err)
 				continue
 			}
-			docs = append(docs, persistence.Doc{Kind: docState, ID: c.id, Body: body})
+			docs = append(docs, doc)
 		}
 		return docs
 	}})

@@ -103,6 +103,11 @@ func (c *cell) state(now time.Time) serverState {
 // must not be stored without it.
 func (c *cell) stateDoc() (persistence.Doc, error) {
 	c.keep()
+	return c.keptDoc()
+}
+
+// keptDoc is the state that was last kept as a document; safe from any goroutine.
+func (c *cell) keptDoc() (persistence.Doc, error) {
 	body, err := json.Marshal(c.state(time.Now()))
 	return persistence.Doc{Kind: docState, ID: c.id, Body: body}, err
 }
