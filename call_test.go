@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -215,13 +214,8 @@ func TestHistoryThroughTheEdge(t *testing.T) {
 		if _, err := rt.Call(t.Context(), "s", "rpcerror", nil); err == nil {
 			t.Error("rpcerror gave no error")
 		}
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		done := make(chan error, 1)
-		go func() { done <- rt.Serve(context.Background(), ln) }()
-		response, err := http.Get("http://" + ln.Addr().String() + "/api/mcp_servers/s/tools/history")
+		f, done := serveUntilClose(t, rt)
+		response, err := http.Get(f.url + "/api/mcp_servers/s/tools/history")
 		if err != nil {
 			t.Fatal(err)
 		}

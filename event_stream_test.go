@@ -1,7 +1,6 @@
 package hangar_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -260,13 +259,7 @@ func TestSlowEventStreamIsToldWhatItLost(t *testing.T) {
 func TestCloseEndsEventStreams(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	rt := open(t, hangar.Options{DataDir: t.TempDir()})
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- rt.Serve(context.Background(), ln) }()
-	f := &front{t: t, url: "http://" + ln.Addr().String()}
+	f, done := serveUntilClose(t, rt)
 	create(t, rt, stub("a"))
 	reads, unread, behind := f.follow(""), f.follow(""), f.follow("?after=0&event_type=None")
 	echo(t, rt, "a")

@@ -108,6 +108,18 @@ func serveOn(t *testing.T, rt *hangar.Runtime, ln net.Listener) *front {
 	return &front{t: t, url: "http://" + ln.Addr().String()}
 }
 
+// serveUntilClose serves until the runtime is closed; done then tells how Serve ended.
+func serveUntilClose(t *testing.T, rt *hangar.Runtime) (f *front, done <-chan error) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- rt.Serve(context.Background(), ln) }()
+	return &front{t: t, url: "http://" + ln.Addr().String()}, ended
+}
+
 // exchange makes a request and returns the answer's status and body.
 func (f *front) exchange(method, path, body string) (status int, answer string) {
 	f.t.Helper()

@@ -416,19 +416,14 @@ func TestCloseLeavesNoGoroutine(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 	before := goleak.IgnoreCurrent()
 	rt := open(t, hangar.Options{DataDir: t.TempDir()})
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- rt.Serve(context.Background(), ln) }()
+	f, done := serveUntilClose(t, rt)
 	create(t, rt, stub("a"), stub("b"), stub("loop", "-crash-loop"))
 	echo(t, rt, "a")
 	echo(t, rt, "b")
 	if _, err := rt.Call(t.Context(), "loop", "echo", nil); !errors.Is(err, hangar.ErrStartFailed) {
 		t.Errorf("crash loop: %v", err)
 	}
-	response, err := http.Get("http://" + ln.Addr().String() + "/api/mcp_servers")
+	response, err := http.Get(f.url + "/api/mcp_servers")
 	if err != nil {
 		t.Fatal(err)
 	}
