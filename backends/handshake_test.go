@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 )
 
 // scripted answers requests in turn.
@@ -115,31 +114,6 @@ func TestHandshakeErrorNamesTheEndOfTheServer(t *testing.T) {
 	s := &scripted{errs: []error{ctx.Err()}, answers: []string{""}}
 	if _, err := Handshake(ctx, "s", s, ClientInfo{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
-	}
-}
-
-func TestLogRingKeepsTheNewestWithinItsBounds(t *testing.T) {
-	var r LogRing
-	for i := range 3 * LogLines {
-		r.Add(LogLine{At: time.Now(), Text: fmt.Sprint(i)})
-	}
-	tail := r.Tail(2 * LogLines)
-	if len(tail) != LogLines || tail[LogLines-1].Text != fmt.Sprint(3*LogLines-1) || tail[0].Text != fmt.Sprint(2*LogLines) || r.Dropped() != 2*LogLines {
-		t.Errorf("%d lines from %q, %d dropped", len(tail), tail[0].Text, r.Dropped())
-	}
-	if got := r.Tail(2); len(got) != 2 || got[1] != tail[LogLines-1] {
-		t.Errorf("the last two are %v", got)
-	}
-	for range 100 {
-		r.Add(LogLine{Text: strings.Repeat("ż", LogLineBytes)})
-	}
-	total := 0
-	for _, line := range r.Tail(LogLines) {
-		total += len(line.Text)
-	}
-	last := r.Tail(1)[0].Text
-	if total > LogBytes || len(last) > LogLineBytes+3 || !strings.HasSuffix(last, "ż...") {
-		t.Errorf("%d bytes in the ring, the last line has %d and ends in %q", total, len(last), last[len(last)-5:])
 	}
 }
 

@@ -1,6 +1,7 @@
 package backends
 
 import (
+	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -15,49 +16,56 @@ type LogLine struct {
 	Stdout bool
 }
 
-// LogRing keeps the last lines of a server's log over restarts: at most
-// LogLines lines and LogBytes bytes, the oldest go first. The zero value is
-// ready; all methods are safe for concurrent use.
-type LogRing struct {
-	mu      sync.Mutex
-	lines   []LogLine // ring once full
-	next    int
-	bytes   int
-	dropped uint64
-}
-
 // LogCutMark ends a line that was longer than LogLineBytes.
 const LogCutMark = "..."
 
-// Add appends one line; a text over LogLineBytes is cut and marked.
-func (r *LogRing) Add(line LogLine) {
-	long := len(line.Text) > LogLineBytes
-	if long {
-		cut := LogLineBytes
-		for cut > LogLineBytes-utf8.UTFMax && !utf8.RuneStart(line.Text[cut]) {
-			cut--
-		}
-		line.Text = line.Text[:cut] + LogCutMark
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.lines = append(r.lines, line)
-	r.bytes += len(line.Text)
-	for len(r.lines)-r.next > LogLines || r.bytes > LogBytes {
-		r.drop()
-	}
-	if r.next > LogLines {
-		n := copy(r.lines, r.lines[r.next:])
-		clear(r.lines[n:])
-		r.lines, r.next = r.lines[:n], 0
-	}
+// LogRing keeps the last lines of a server's log over restarts: at most
+// LogLines lines and LogBytes bytes, the oldest go first. The zero value is
+// ready; all methods are safe for concurrent use.
+//
+// The text is kept as it came, for a child may write millions of lines that
+// nobody reads: those that are read are made valid UTF-8 then.
+type LogRing struct {
+	mu      sync.Mutex
+	lines   circle[logEntry]
+	text    circle[byte] // of the lines, one behind the other
+	dropped uint64
 }
 
-// drop takes the oldest line out.
-func (r *LogRing) drop() {
-	r.bytes -= len(r.lines[r.next].Text)
-	r.lines[r.next] = LogLine{}
-	r.next++
+type logEntry struct {
+	at     time.Time
+	epoch  uint64
+	length int
+	stdout bool
+}
+
+// Add appends one line, a copy of text; what is over LogLineBytes is cut and
+// marked.
+func (r *LogRing) Add(at time.Time, epoch uint64, stdout bool, text []byte) {
+	mark := ""
+	if len(text) > LogLineBytes {
+		n := LogLineBytes
+		for n > LogLineBytes-utf8.UTFMax && !utf8.RuneStart(text[n]) {
+			n--
+		}
+		text, mark = text[:n], LogCutMark
+	}
+	length := len(text) + len(mark)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.lines.length == LogLines || r.text.length+length > LogBytes {
+		r.dropLocked()
+	}
+	r.lines.write([]logEntry{{at, epoch, length, stdout}})
+	r.text.write(text)
+	r.text.write([]byte(mark))
+}
+
+func (r *LogRing) dropLocked() {
+	var oldest [1]logEntry
+	r.lines.read(oldest[:], 0)
+	r.lines.drop(1)
+	r.text.drop(oldest[0].length)
 	r.dropped++
 }
 
@@ -65,8 +73,12 @@ func (r *LogRing) drop() {
 func (r *LogRing) DropBefore(epoch uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for r.next < len(r.lines) && r.lines[r.next].Epoch < epoch {
-		r.drop()
+	var oldest [1]logEntry
+	for r.lines.length > 0 {
+		if r.lines.read(oldest[:], 0); oldest[0].epoch >= epoch {
+			break
+		}
+		r.dropLocked()
 	}
 }
 
@@ -74,11 +86,20 @@ func (r *LogRing) DropBefore(epoch uint64) {
 func (r *LogRing) Tail(n int) []LogLine {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	live := r.lines[r.next:]
-	if n < len(live) {
-		live = live[len(live)-n:]
+	entries := make([]logEntry, max(0, min(n, r.lines.length)))
+	r.lines.read(entries, r.lines.length-len(entries))
+	size := 0
+	for _, e := range entries {
+		size += e.length
 	}
-	return append([]LogLine(nil), live...)
+	text := make([]byte, size)
+	r.text.read(text, r.text.length-size)
+	lines := make([]LogLine, len(entries))
+	for i, e := range entries {
+		lines[i] = LogLine{At: e.at, Epoch: e.epoch, Text: strings.ToValidUTF8(string(text[:e.length]), "\uFFFD"), Stdout: e.stdout}
+		text = text[e.length:]
+	}
+	return lines
 }
 
 // Dropped counts the lines that the bounds pushed out.

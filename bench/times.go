@@ -8,7 +8,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -125,16 +124,6 @@ func chosenTimings(list string) ([]timing, error) {
 // atMost adds a row with a time that has an upper bound.
 func (t *times) atMost(number, what string, got, most time.Duration) {
 	t.rows = append(t.rows, timed{number, what, ms(got), "at most " + ms(most), got > most})
-}
-
-// undisturbed adds a row about calls beside a child that does all it can. Child, runtime, caller and the server called want a
-// processor each: with fewer the row tells how these are shared, and is not checked.
-func (t *times) undisturbed(number, what string, got, most time.Duration) {
-	t.atMost(number, what, got, most)
-	if last := &t.rows[len(t.rows)-1]; runtime.NumCPU() < 4 {
-		last.missed = false
-		last.allowed += fmt.Sprintf(" (not checked with %d processors)", runtime.NumCPU())
-	}
 }
 
 // between adds a row with a time that has bounds on both sides.

@@ -10,6 +10,7 @@ import (
 // that its log tells of: the restart that followed, or was planned, counts in the
 // next program, and no epoch comes twice.
 func TestBudgetGoesOnAfterAKill(t *testing.T) {
+	t.Parallel()
 	const rounds = 5
 	spec := stub()
 	spec["max_restarts"], spec["period_s"] = 50, 3600

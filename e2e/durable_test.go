@@ -33,6 +33,7 @@ const (
 // every answer it gave: each change is there, whole, or was never acknowledged;
 // each answered call is in the history, once.
 func TestKillLosesNothingAcknowledged(t *testing.T) {
+	t.Parallel()
 	rounds := environmentNumber(t, "HANGAR_KILL_ROUNDS", killRounds)
 	seed := uint64(environmentNumber(t, "HANGAR_SEED", int(time.Now().UnixNano()%1_000_000_007)))
 	t.Logf("%d rounds, HANGAR_SEED=%d", rounds, seed)

@@ -290,6 +290,7 @@ func TestNoDescriptorLeft(t *testing.T) {
 // TestMemoryBudget: over the budget the server that nobody used for longest is
 // stopped, and comes back when it is called.
 func TestMemoryBudget(t *testing.T) {
+	t.Parallel()
 	const grown = 96 << 20
 	fleet := servers{}
 	for i := range 3 {

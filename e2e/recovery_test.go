@@ -242,6 +242,7 @@ func (h *hangar) count(server string) int {
 
 // TestDeadlineCancelsAtTheServer proves R08.
 func TestDeadlineCancelsAtTheServer(t *testing.T) {
+	t.Parallel()
 	slow := stub()
 	slow["max_concurrency"] = 1
 	h := start(t, servers{"slow": slow})

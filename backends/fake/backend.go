@@ -70,7 +70,7 @@ func (b *Backend) Start(ctx context.Context, spec backends.LaunchSpec) (backends
 func (b *Backend) launch(spec backends.LaunchSpec, script Script) *Instance {
 	if spec.Log != nil {
 		for _, text := range script.Stderr {
-			spec.Log.Add(backends.LogLine{At: time.Now(), Epoch: spec.Epoch, Text: text})
+			spec.Log.Add(time.Now(), spec.Epoch, false, []byte(text))
 		}
 	}
 	in := &Instance{backend: b, spec: spec, server: newServer(script), done: make(chan struct{})}

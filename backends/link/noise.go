@@ -43,8 +43,5 @@ func (l *Link) logNoise(text []byte) {
 		return
 	}
 	l.noise.logged++
-	l.cfg.Log.Add(backends.LogLine{
-		At: now, Epoch: l.cfg.Epoch, Stdout: true,
-		Text: string(bytes.ToValidUTF8(text[:min(len(text), backends.LogLineBytes+1)], []byte("\uFFFD"))),
-	})
+	l.cfg.Log.Add(now, l.cfg.Epoch, true, text)
 }

@@ -44,6 +44,7 @@ func (p *pipes) open(r *readers) error {
 	if p.stderr, p.childErr, err = r.pipe(r.words); err != nil {
 		return err
 	}
+	p.stderr.Pace(stderrCredit, stderrBurst, stderrRest)
 	return leaveReserve(p.childErr)
 }
 

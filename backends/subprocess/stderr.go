@@ -2,14 +2,22 @@ package subprocess
 
 import (
 	"bytes"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/aabb9013/hangar/backends"
 )
 
-var stderrBuffers = sync.Pool{New: func() any { b := make([]byte, 8<<10); return &b }}
+// A child that floods its stderr is read, after the first MiB, a pipe's capacity
+// every 8 ms, some 8 MB/s, and all that do share that: read as fast as they can
+// write, they had the cores that other servers' calls need.
+const (
+	stderrCredit = 1 << 20
+	stderrBurst  = 32 << 10
+	stderrRest   = 8 * time.Millisecond
+)
+
+var stderrBuffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
 
 // stderrLog is the receiver of a child's stderr: it puts the lines into the
 // server's ring for as long as the child lives, for a full pipe would block it.
@@ -38,7 +46,7 @@ func (s *stderrLog) Received(n int) bool {
 // Ended implements rawio.Receiver.
 func (s *stderrLog) Ended() {
 	if len(s.partial) > 0 {
-		s.log(s.partial)
+		s.log(time.Now(), s.partial)
 	}
 	close(s.ended)
 }
@@ -46,6 +54,7 @@ func (s *stderrLog) Ended() {
 // lines logs every whole line of what was left and of data; a line over the
 // ring's limit is cut there and its remainder dropped.
 func (s *stderrLog) lines(data []byte) {
+	now := time.Now()
 	for {
 		i := bytes.IndexByte(data, '\n')
 		if i < 0 {
@@ -56,7 +65,7 @@ func (s *stderrLog) lines(data []byte) {
 			line = append(s.partial, line...)
 			s.partial = s.partial[:0]
 		}
-		s.log(line)
+		s.log(now, line)
 		data = data[i+1:]
 	}
 	switch room := backends.LogLineBytes + 1 - len(s.partial); {
@@ -67,13 +76,8 @@ func (s *stderrLog) lines(data []byte) {
 	}
 }
 
-func (s *stderrLog) log(line []byte) {
-	if s.ring == nil {
-		return
+func (s *stderrLog) log(at time.Time, line []byte) {
+	if s.ring != nil {
+		s.ring.Add(at, s.epoch, false, bytes.TrimSuffix(line, []byte("\r")))
 	}
-	if len(line) > backends.LogLineBytes+1 {
-		line = line[:backends.LogLineBytes+1]
-	}
-	text := strings.ToValidUTF8(string(bytes.TrimSuffix(line, []byte("\r"))), "\uFFFD")
-	s.ring.Add(backends.LogLine{At: time.Now(), Epoch: s.epoch, Text: text})
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -29,6 +30,8 @@ type Poller struct {
 	sources []*Source // by descriptor
 	open    int       // sources in it
 	closed  bool
+
+	resting atomic.Int32 // sources that rest, see Source.Pace
 
 	// What follows is the goroutine's.
 	events       [pollBatch]unix.EpollEvent
@@ -165,7 +168,7 @@ func (p *Poller) turn(epoll uintptr) (done bool) {
 
 func (p *Poller) read(s *Source, events uint32) {
 	s.last = s.last || events&(unix.EPOLLHUP|unix.EPOLLERR) != 0
-	n, full := s.read()
+	n, full := s.poll()
 	switch {
 	case s.again: // its turn comes
 	case s.leave(): // it is another's now

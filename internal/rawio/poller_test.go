@@ -402,3 +402,66 @@ func TestSourceEndsWithAWholePipe(t *testing.T) {
 	s.Close()
 	other.Close()
 }
+
+// A source that rests is not read, also when its writer ends, and others are;
+// what its end finds is read at once.
+func TestPacedSourceRests(t *testing.T) {
+	p := newPoller(t)
+	s, w := add(t, p)
+	defer s.Close()
+	s.Pace(3, 1, time.Hour)
+	to := newCollect(2)
+	s.Start(to)
+	io.WriteString(w, "123456789")
+	to.await(t, "1234")
+	w.Close()
+	beside, v := add(t, p)
+	defer beside.Close()
+	other := newCollect(8)
+	beside.Start(other)
+	for _, text := range []string{"a", "ab", "abc"} {
+		v.WriteString(text[len(text)-1:])
+		other.await(t, text)
+	}
+	if got := to.text(); got != "1234" {
+		t.Errorf("%q was read while it rests", got)
+	}
+	s.EndIn(0)
+	<-to.ended
+	if got := to.text(); got != "123456789" {
+		t.Errorf("%q came in the end", got)
+	}
+}
+
+// However often it rests, every byte arrives, and the end.
+func TestPacedSourceIsReadToItsEnd(t *testing.T) {
+	const sources, size = 8, 1 << 20
+	p := newPoller(t)
+	var writers sync.WaitGroup
+	for i := range sources {
+		s, w := add(t, p)
+		s.Pace(1<<10<<i, 1<<10, time.Microsecond)
+		to := newCollect(4 << 10 << (i % 5))
+		s.Start(to)
+		writers.Go(func() {
+			defer s.Close()
+			data := bytes.Repeat([]byte("0123456789abcdef"), size/16)
+			for at := 0; at < size; at += 10_007 {
+				if _, err := w.Write(data[at:min(at+10_007, size)]); err != nil {
+					t.Error(err)
+				}
+			}
+			w.Close()
+			<-to.ended
+			if !bytes.Equal(to.got.Bytes(), data) {
+				t.Errorf("source %d: other bytes came, %d", i, to.got.Len())
+			}
+		})
+	}
+	writers.Wait()
+	for end := time.Now().Add(30 * time.Second); p.resting.Load() != 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d rest, and all have ended", p.resting.Load())
+		}
+	}
+}

@@ -18,7 +18,12 @@ type Source struct {
 	fd     int
 	to     Receiver // nil before Start
 	apart  bool     // it wants a poller of its own
+	rests  bool     // see Pace
 	ended  bool
+
+	pace    pace
+	spent   float64 // bytes of the credit
+	spentAt time.Time
 }
 
 // Start begins to read; call it once.
@@ -26,9 +31,7 @@ func (s *Source) Start(to Receiver) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.to = to
-	// What is there already counts as having come now. A change of what is in
-	// the set does not fail.
-	_ = s.poller.control(unix.EPOLL_CTL_MOD, s.fd, unix.EPOLLIN|unix.EPOLLET)
+	s.watchLocked()
 }
 
 // Apart has the source read by a goroutine of its own from the next read on, if
@@ -39,7 +42,7 @@ func (s *Source) Apart() { s.apart = true }
 func (s *Source) leave() (gone bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.apart || s.ended {
+	if !s.apart || s.ended || s.rests {
 		return false
 	}
 	s.apart = false
@@ -58,10 +61,71 @@ func (s *Source) leave() (gone bool) {
 	return true
 }
 
-// read reads once. full tells that there may be more.
-func (s *Source) read() (n int, full bool) {
+// pace is how fast a source is read at most.
+type pace struct {
+	credit, burst int
+	rest          time.Duration
+}
+
+// Pace lets the source be read credit bytes ahead of a pace of burst bytes in
+// each rest. Then it rests, for that long and longer the more sources of its
+// poller rest: who writes more than its pipe holds sleeps meanwhile, and leaves
+// the cores to others. Call it before Start.
+func (s *Source) Pace(credit, burst int, rest time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.pace = pace{credit, burst, rest}
+}
+
+// spendLocked lets the source rest if it is time.
+func (s *Source) spendLocked(n int) {
+	if s.pace.rest == 0 || s.ended {
+		return
+	}
+	now := time.Now()
+	regained := float64(s.pace.burst) * float64(now.Sub(s.spentAt)) / float64(s.pace.rest)
+	s.spent, s.spentAt = max(0, s.spent-regained)+float64(n), now
+	if s.spent > float64(s.pace.credit) {
+		s.spent, s.rests = float64(s.pace.credit), true
+		time.AfterFunc(s.pace.rest*time.Duration(s.poller.resting.Add(1)), s.rested)
+	}
+}
+
+// rested reads on. It does so here, since one that floods has filled its pipe:
+// to wake the poller's goroutine for that would cost as much as reading.
+func (s *Source) rested() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.poller.resting.Add(-1)
+	s.rests = false
+	n, _ := s.readLocked()
+	s.spendLocked(n)
+	if !s.rests && !s.ended {
+		s.watchLocked()
+	}
+}
+
+// watchLocked has the poller told of what comes; what is there already, or the
+// end, counts as coming now.
+func (s *Source) watchLocked() {
+	// A change of what is in the set does not fail.
+	_ = s.poller.control(unix.EPOLL_CTL_MOD, s.fd, unix.EPOLLIN|unix.EPOLLET)
+}
+
+// poll reads once for the poller. full tells that there may be more.
+func (s *Source) poll() (n int, full bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rests {
+		return 0, false
+	}
+	n, full = s.readLocked()
+	s.spendLocked(n)
+	return n, full && !s.rests
+}
+
+// readLocked reads once, also while the source rests.
+func (s *Source) readLocked() (n int, full bool) {
 	if s.ended || s.to == nil {
 		return 0, false
 	}
@@ -79,23 +143,21 @@ func (s *Source) read() (n int, full bool) {
 // fast a busy host must be.
 func (s *Source) EndIn(d time.Duration) {
 	time.AfterFunc(d, func() {
-		for left := s.capacity(); left > 0; {
-			n, _ := s.read()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for left := s.capacityLocked(); left > 0; {
+			n, _ := s.readLocked()
 			if n == 0 {
 				break
 			}
 			left -= n
 		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
 		s.endLocked()
 	})
 }
 
-// capacity is how much a dead child can have left.
-func (s *Source) capacity() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// capacityLocked is how much a dead child can have left.
+func (s *Source) capacityLocked() int {
 	if size, err := unix.FcntlInt(uintptr(s.fd), unix.F_GETPIPE_SZ, 0); err == nil {
 		return size
 	}
