@@ -83,6 +83,12 @@ parts: ## fetch the real clients and servers for the end-to-end tests
 e2e: parts ## only the end-to-end tests, each with its name
 	go test -count=1 -timeout $(E2E_TIMEOUT) -v ./e2e
 
+nightly: build ## what takes hours: long fuzzing, goroutines that nothing can wake, 500 kills, soak, orphans, times
+	.ci/fuzz 5m
+	GOEXPERIMENT=goroutineleakprofile $(GOTEST) -timeout $(UNIT_TIMEOUT) $(UNIT)
+	HANGAR_KILL_ROUNDS=500 HANGAR_KILL_SERVERS=1000 go test -count=1 -timeout 2h -run TestKillLosesNothingAcknowledged ./e2e
+	$(MAKE) soak orphans times
+
 check: $(CHECK_STEPS) ## what CI runs (bash .ci/run installs what is missing, too)
 
 check-steps:
@@ -94,4 +100,4 @@ clean: ## remove what the commands here made, the example fleet's data too
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: build run test race fuzz lint bench bench-smoke recovery times soak soak-smoke orphans reloads parts e2e check check-steps clean help
+.PHONY: build run test race fuzz lint bench bench-smoke recovery times soak soak-smoke orphans reloads parts e2e nightly check check-steps clean help

@@ -16,7 +16,8 @@ var updateNumbers = flag.Bool("update", false, "write docs/tests.md")
 
 // numbers are the promises about recovery (R), misbehaving servers (C) and
 // exhaustion (E) that tests prove under their numbers. bench is the command
-// that prints the times or the whole count, where a test must not look at them.
+// that prints the times or the whole count, where a test must not look at them, or
+// fuzzes for minutes.
 var numbers = []struct{ id, promise, bench string }{
 	{"R01", "a killed child fails only calls that were written to it; other servers see no error", "bench -recovery`, `bench -times"},
 	{"R02", "a killed server is ready again by itself, soon", "bench -recovery`, `bench -times"},
@@ -34,7 +35,7 @@ var numbers = []struct{ id, promise, bench string }{
 	{"C01", "noise on stdout is counted, shown at most 10 times a second, and over 1,000 lines in a row a protocol error", ""},
 	{"C02", "an endless line is cut at the limit in bounded memory and ends only its server", "bench -times"},
 	{"C03", "messages split anywhere and many in one write", ""},
-	{"C04", "hostile JSON: invalid UTF-8, NUL, depth, duplicate and other-cased keys, odd ids, batches", ""},
+	{"C04", "hostile JSON: invalid UTF-8, NUL, depth, duplicate and other-cased keys, odd ids, batches", "make nightly"},
 	{"C05", "a stdin that nobody reads is given up after 5 s; nobody else feels it", "bench -times"},
 	{"C06", "a flood of stderr is drained into a bounded ring, what it pushed out is counted", "bench -times"},
 	{"C07", "closed stdout, closed stdin, exit code 0", ""},

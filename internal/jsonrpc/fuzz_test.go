@@ -142,6 +142,7 @@ func consult(b []byte) *oracle {
 	return o
 }
 
+// C04, beside encoding/json.
 func FuzzScan(f *testing.F) {
 	for _, s := range seeds() {
 		f.Add(s)
