@@ -147,7 +147,7 @@ func (c *cell) lastLines(epoch uint64, secrets *redact.Redactor) []supervisor.Do
 	texts := make([]string, len(tail))
 	for first > 0 && room > 0 && tail[first-1].Epoch == epoch {
 		first--
-		texts[first] = secrets.Excerpt(tail[first].Text, room, false)
+		texts[first] = secrets.Excerpt(tail[first].Text, room, tail[first].Cut)
 		room -= len(texts[first])
 	}
 	lines := make([]supervisor.DossierLine, 0, len(tail)-first)

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"unicode/utf8"
 
 	"github.com/aabb9013/hangar/backends"
 	"github.com/aabb9013/hangar/internal/redact"
@@ -75,16 +74,20 @@ func (c *cell) shownLog(n int) []backends.LogLine {
 		known, lines = now, c.log.Tail(n)
 	}
 	for i := range lines {
-		lines[i].Text = shownLine(known, lines[i].Text)
+		lines[i].Text = shownLine(known, lines[i])
 	}
 	return lines
 }
 
-// shownLine hides the secrets of a line, also one that the ring cut open.
-func shownLine(known *redact.Redactor, text string) string {
-	const mark = backends.LogCutMark
-	if len(text) > backends.LogLineBytes-utf8.UTFMax && strings.HasSuffix(text, mark) {
-		return known.Excerpt(strings.TrimSuffix(text, mark), backends.LogLineBytes, true) + mark
+// cutMark ends a line that was longer than backends.LogLineBytes.
+const cutMark = "..."
+
+// shownLine is a line without secrets, also one that the ring cut open, in valid
+// UTF-8.
+func shownLine(known *redact.Redactor, line backends.LogLine) string {
+	text := known.Excerpt(line.Text, backends.LogLineBytes, line.Cut)
+	if line.Cut && !strings.HasSuffix(text, redact.CutMark) {
+		text += cutMark
 	}
-	return known.Excerpt(text, backends.LogLineBytes, false)
+	return text
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/aabb9013/hangar/backends"
 	"github.com/aabb9013/hangar/backends/fake"
@@ -37,6 +38,7 @@ func TestLogsHoldNoSecret(t *testing.T) {
 			return fake.Script{Stderr: []string{
 				fmt.Sprintf("launch %d opens with %s", epoch, secret(epoch)),
 				strings.Repeat("-", backends.LogLineBytes-10) + secret(epoch),
+				strings.Repeat("\xff", backends.LogLineBytes-10) + secret(epoch),
 				"--token canary-argument",
 			}}
 		}, spec("a", func(s *supervisor.ServerSpec) {
@@ -67,8 +69,31 @@ func TestLogsHoldNoSecret(t *testing.T) {
 				t.Errorf("launch %d: kept %v, want %v", n, !kept, kept)
 			}
 		}
-		if dropped := s.view("a").Log.Dropped(); dropped != 3*3 {
+		if dropped := s.view("a").Log.Dropped(); dropped != 3*4 {
 			t.Errorf("%d lines counted as dropped", dropped)
+		}
+	})
+}
+
+// A dossier keeps less of a line than the ring.
+func TestDossiersHoldNoSecretThatWasCut(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		for name, fill := range map[string]string{"text": "a", "no text": "\xff"} {
+			s := newTestSystem(t, always(fake.Script{
+				Stderr: []string{strings.Repeat(fill, backends.LogLineBytes-10) + "canary-of-the-server"}, RunFor: time.Second, ExitCode: 1,
+			}), spec("a", func(s *supervisor.ServerSpec) {
+				s.Env = map[string]string{"DB_PASSWORD": "canary-of-the-server"}
+				s.Restart = supervisor.Temporary
+			}))
+			s.mustEcho("a")
+			time.Sleep(2 * time.Second)
+			all := s.dossiers("a")
+			if len(all) != 1 || len(all[0].Stderr) != 1 {
+				t.Fatalf("%s: %+v", name, all)
+			}
+			if line := all[0].Stderr[0].Text; strings.Contains(line, "canary") {
+				t.Errorf("%s: the last line of stderr ends with %q", name, line[len(line)-40:])
+			}
 		}
 	})
 }
@@ -78,7 +103,7 @@ func TestOrdinaryLinesOfTheLogAreShownAsTheyAre(t *testing.T) {
 		lines := []string{"listening on http://127.0.0.1:8000", "Traceback: x...", "", strings.Repeat("x", 2*backends.LogLineBytes)}
 		s := newTestSystem(t, always(fake.Script{Stderr: lines}), spec("a"))
 		s.mustEcho("a")
-		want := strings.Join(lines[:3], "\n") + "\n" + lines[3][:backends.LogLineBytes] + backends.LogCutMark + "\n"
+		want := strings.Join(lines[:3], "\n") + "\n" + lines[3][:backends.LogLineBytes] + cutMark + "\n"
 		if got := s.logText("a"); got != want {
 			t.Errorf("got %.200q…, %d bytes, want %d", got, len(got), len(want))
 		}

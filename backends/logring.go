@@ -1,7 +1,6 @@
 package backends
 
 import (
-	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -12,19 +11,17 @@ import (
 type LogLine struct {
 	At     time.Time
 	Epoch  uint64
-	Text   string
+	Text   string // as it came: it may be invalid UTF-8, and hold secrets
+	Cut    bool   // Text is the beginning of a line that was longer than LogLineBytes
 	Stdout bool
 }
-
-// LogCutMark ends a line that was longer than LogLineBytes.
-const LogCutMark = "..."
 
 // LogRing keeps the last lines of a server's log over restarts: at most
 // LogLines lines and LogBytes bytes, the oldest go first. The zero value is
 // ready; all methods are safe for concurrent use.
 //
-// The text is kept as it came, for a child may write millions of lines that
-// nobody reads: those that are read are made valid UTF-8 then.
+// It does no more than to copy: a child may write millions of lines that nobody
+// reads.
 type LogRing struct {
 	mu      sync.Mutex
 	lines   circle[logEntry]
@@ -36,29 +33,27 @@ type logEntry struct {
 	at     time.Time
 	epoch  uint64
 	length int
+	cut    bool
 	stdout bool
 }
 
-// Add appends one line, a copy of text; what is over LogLineBytes is cut and
-// marked.
+// Add appends one line, a copy of text; what is over LogLineBytes is cut.
 func (r *LogRing) Add(at time.Time, epoch uint64, stdout bool, text []byte) {
-	mark := ""
-	if len(text) > LogLineBytes {
+	cut := len(text) > LogLineBytes
+	if cut {
 		n := LogLineBytes
 		for n > LogLineBytes-utf8.UTFMax && !utf8.RuneStart(text[n]) {
 			n--
 		}
-		text, mark = text[:n], LogCutMark
+		text = text[:n]
 	}
-	length := len(text) + len(mark)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for r.lines.length == LogLines || r.text.length+length > LogBytes {
+	for r.lines.length == LogLines || r.text.length+len(text) > LogBytes {
 		r.dropLocked()
 	}
-	r.lines.write([]logEntry{{at, epoch, length, stdout}})
+	r.lines.write([]logEntry{{at, epoch, len(text), cut, stdout}})
 	r.text.write(text)
-	r.text.write([]byte(mark))
 }
 
 func (r *LogRing) dropLocked() {
@@ -84,22 +79,28 @@ func (r *LogRing) DropBefore(epoch uint64) {
 
 // Tail returns the last n lines, oldest first.
 func (r *LogRing) Tail(n int) []LogLine {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	entries := make([]logEntry, max(0, min(n, r.lines.length)))
-	r.lines.read(entries, r.lines.length-len(entries))
-	size := 0
-	for _, e := range entries {
-		size += e.length
-	}
-	text := make([]byte, size)
-	r.text.read(text, r.text.length-size)
+	entries, bytes := r.copyTail(n)
+	text := string(bytes)
 	lines := make([]LogLine, len(entries))
 	for i, e := range entries {
-		lines[i] = LogLine{At: e.at, Epoch: e.epoch, Text: strings.ToValidUTF8(string(text[:e.length]), "\uFFFD"), Stdout: e.stdout}
+		lines[i] = LogLine{At: e.at, Epoch: e.epoch, Text: text[:e.length], Cut: e.cut, Stdout: e.stdout}
 		text = text[e.length:]
 	}
 	return lines
+}
+
+func (r *LogRing) copyTail(n int) (lines []logEntry, text []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	lines = make([]logEntry, max(0, min(n, r.lines.length)))
+	r.lines.read(lines, r.lines.length-len(lines))
+	size := 0
+	for _, e := range lines {
+		size += e.length
+	}
+	text = make([]byte, size)
+	r.text.read(text, r.text.length-size)
+	return lines, text
 }
 
 // Dropped counts the lines that the bounds pushed out.

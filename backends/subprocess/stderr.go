@@ -9,8 +9,9 @@ import (
 )
 
 // A child that floods its stderr is read, after the first MiB, a pipe's capacity
-// every 8 ms, some 8 MB/s, and all that do share that: read as fast as they can
-// write, they had the cores that other servers' calls need.
+// every 8 ms, some 8 MB/s. Those that do at the same time share that, until each
+// has 1 MB/s: read as fast as they can write, they had the cores that other
+// servers' calls need. Less than 4 MB/s is no flood.
 const (
 	stderrCredit = 1 << 20
 	stderrBurst  = 32 << 10

@@ -465,3 +465,23 @@ func TestPacedSourceIsReadToItsEnd(t *testing.T) {
 		}
 	}
 }
+
+// Sources that rest together rest longer, but none for ever.
+func TestRestsAreShared(t *testing.T) {
+	p := newPoller(t)
+	for i := range 2 * restingShare {
+		s, w := add(t, p)
+		defer s.Close()
+		s.Pace(3, 1, time.Hour)
+		to := newCollect(4)
+		s.Start(to)
+		io.WriteString(w, "1234")
+		to.await(t, "1234")
+		s.mu.Lock()
+		beyond := time.Until(s.spentAt).Round(time.Hour)
+		s.mu.Unlock()
+		if want := time.Duration(min(i, restingShare-1)) * time.Hour; beyond != want {
+			t.Errorf("the rest of source %d is %s longer than one alone, want %s", i, beyond, want)
+		}
+	}
+}

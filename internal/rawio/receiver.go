@@ -1,8 +1,8 @@
 package rawio
 
 // Receiver takes what a source reads. Its methods are called one after the
-// other, under the source's lock: from the goroutine of a poller, from the timers of
-// EndIn and Pace, Ended also from Close. They must not block, for the poller reads for many;
+// other, under the source's lock: from the goroutine of a poller, from EndIn and its timer,
+// from that of Pace, Ended also from Close. They must not block, for the poller reads for many;
 // what takes long should be told by Source.Apart.
 type Receiver interface {
 	// Space returns where the next bytes go, never nothing. Received always

@@ -31,7 +31,7 @@ func (s *Source) Start(to Receiver) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.to = to
-	s.watchLocked()
+	s.watchLocked(unix.EPOLLIN | unix.EPOLLET)
 }
 
 // Apart has the source read by a goroutine of its own from the next read on, if
@@ -61,16 +61,24 @@ func (s *Source) leave() (gone bool) {
 	return true
 }
 
-// pace is how fast a source is read at most.
+// pace is when a source rests.
 type pace struct {
 	credit, burst int
 	rest          time.Duration
 }
 
-// Pace lets the source be read credit bytes ahead of a pace of burst bytes in
-// each rest. Then it rests, for that long and longer the more sources of its
-// poller rest: who writes more than its pipe holds sleeps meanwhile, and leaves
-// the cores to others. Call it before Start.
+// restingShare is how many resting sources share what one may be read: with more,
+// the rests do not become longer.
+const restingShare = 8
+
+// Pace lets the source rest when more than credit bytes were read, of which burst
+// bytes are forgiven in the time of a rest. Who writes on has then filled its
+// pipe, and sleeps: the cores are others'. It is read once after each rest, so a
+// burst should be less than its pipe holds.
+//
+// The rests of sources of one poller that rest together are longer, so that they
+// are not read faster than one of them, up to restingShare of them. Call it before
+// Start.
 func (s *Source) Pace(credit, burst int, rest time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -85,10 +93,14 @@ func (s *Source) spendLocked(n int) {
 	now := time.Now()
 	regained := float64(s.pace.burst) * float64(now.Sub(s.spentAt)) / float64(s.pace.rest)
 	s.spent, s.spentAt = max(0, s.spent-regained)+float64(n), now
-	if s.spent > float64(s.pace.credit) {
-		s.spent, s.rests = float64(s.pace.credit), true
-		time.AfterFunc(s.pace.rest*time.Duration(s.poller.resting.Add(1)), s.rested)
+	if s.spent <= float64(s.pace.credit) {
+		return
 	}
+	s.rests = true
+	rest := s.pace.rest * time.Duration(min(s.poller.resting.Add(1), restingShare))
+	s.spent, s.spentAt = float64(s.pace.credit), now.Add(rest-s.pace.rest)
+	s.watchLocked(unix.EPOLLET) // each write would wake the poller
+	time.AfterFunc(rest, s.rested)
 }
 
 // rested reads on. It does so here, since one that floods has filled its pipe:
@@ -101,15 +113,15 @@ func (s *Source) rested() {
 	n, _ := s.readLocked()
 	s.spendLocked(n)
 	if !s.rests && !s.ended {
-		s.watchLocked()
+		s.watchLocked(unix.EPOLLIN | unix.EPOLLET)
 	}
 }
 
-// watchLocked has the poller told of what comes; what is there already, or the
+// watchLocked has the poller told of these events; what is there already, or the
 // end, counts as coming now.
-func (s *Source) watchLocked() {
+func (s *Source) watchLocked(events uint32) {
 	// A change of what is in the set does not fail.
-	_ = s.poller.control(unix.EPOLL_CTL_MOD, s.fd, unix.EPOLLIN|unix.EPOLLET)
+	_ = s.poller.control(unix.EPOLL_CTL_MOD, s.fd, events)
 }
 
 // poll reads once for the poller. full tells that there may be more.
@@ -142,18 +154,30 @@ func (s *Source) readLocked() (n int, full bool) {
 // still read, a pipe's capacity of it: d says how long to wait for more, not how
 // fast a busy host must be.
 func (s *Source) EndIn(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pace = pace{}
+	if s.rests {
+		s.drainLocked() // nobody waits for the end of a rest
+	}
 	time.AfterFunc(d, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		for left := s.capacityLocked(); left > 0; {
-			n, _ := s.readLocked()
-			if n == 0 {
-				break
-			}
-			left -= n
-		}
+		s.drainLocked()
 		s.endLocked()
 	})
+}
+
+// drainLocked reads what a dead child left, and its end behind that; of one that
+// lives no more than that.
+func (s *Source) drainLocked() {
+	for left := s.capacityLocked() + 1; left > 0; {
+		n, _ := s.readLocked()
+		if n == 0 {
+			return
+		}
+		left -= n
+	}
 }
 
 // capacityLocked is how much a dead child can have left.

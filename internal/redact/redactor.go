@@ -126,8 +126,11 @@ func (r *Redactor) Text(text string) string {
 // takes out makes room for more.
 const window = 16
 
+// CutMark ends what Excerpt cut.
+const CutMark = "…"
+
 // Excerpt returns the beginning of the text without secrets, at most limit
-// bytes and a mark of the cut. more says that the text was itself cut off, and
+// bytes and CutMark if it cut there. more says that the text was itself cut off, and
 // so may end within a secret.
 func (r *Redactor) Excerpt(text string, limit int, more bool) string {
 	if len(text) > window*limit {
@@ -144,7 +147,7 @@ func (r *Redactor) Excerpt(text string, limit int, more bool) string {
 	for end > 0 && !utf8.RuneStart(text[end]) {
 		end--
 	}
-	return text[:end] + "…"
+	return text[:end] + CutMark
 }
 
 // cutSecretEnd hides the beginning of a secret that the end of the text cuts.
