@@ -22,18 +22,24 @@ const (
 type logQueue struct {
 	lines   chan []byte
 	dropped atomic.Int64
+	gaveUp  chan struct{} // closed by close when its time is up
 	done    chan struct{}
 }
 
 func newLogQueue(out io.Writer) *logQueue {
-	q := &logQueue{lines: make(chan []byte, maxLogLines), done: make(chan struct{})}
+	q := &logQueue{lines: make(chan []byte, maxLogLines), gaveUp: make(chan struct{}), done: make(chan struct{})}
 	go q.run(out)
 	return q
 }
 
 func (q *logQueue) run(out io.Writer) {
 	defer close(q.done)
-	for line := range q.lines {
+	for {
+		var line []byte
+		select {
+		case line = <-q.lines:
+		case <-q.gaveUp:
+		}
 		if line == nil {
 			return
 		}
@@ -54,13 +60,16 @@ func (q *logQueue) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// close waits a bounded time until what was logged so far is written.
+// close waits a bounded time until what was logged so far is written. The
+// goroutine ends with it, or when a reader that it waits for longer lets it go.
+// Only one call may be made.
 func (q *logQueue) close() {
 	timer := time.NewTimer(logFlushTime)
 	defer timer.Stop()
 	select {
 	case q.lines <- nil:
 	case <-timer.C:
+		close(q.gaveUp)
 		return
 	}
 	select {

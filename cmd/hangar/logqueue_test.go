@@ -22,6 +22,11 @@ func TestTheLogDoesNotWaitForItsReader(t *testing.T) {
 		t.Errorf("close took %s", d)
 	}
 	r.Close()
+	select {
+	case <-q.done:
+	case <-time.After(time.Minute):
+		t.Error("its goroutine stays when nobody waits for it any more")
+	}
 }
 
 func TestTheLogKeepsItsLines(t *testing.T) {
