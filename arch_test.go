@@ -69,6 +69,7 @@ var layers = []layer{
 	{"internal/rawio", nil, "a system call is no business of any layer"},
 	{"internal/jsonrpc", nil, "the wire format is the lowest layer; everything may stand on it"},
 	{"internal/redact", nil, "what hides secrets must be usable wherever text leaves the runtime"},
+	{leaktestDir, nil, "the tests of every package use it, the lowest layer's too"},
 	{"internal/testserver", nil, "the stub server must be independent of the code it tests"},
 	{"internal/examplefleet", nil, "the example servers must be ordinary MCP servers that know nothing of the runtime"},
 }
@@ -128,7 +129,7 @@ var stdlibOnly = map[string]string{
 }
 
 // testSupport are the folders of packages that only tests and benchmarks use.
-var testSupport = []string{"backends/backendtest", "persistence/storetest", "internal/testserver", "e2e", "bench"}
+var testSupport = []string{"backends/backendtest", "persistence/storetest", leaktestDir, "internal/testserver", "e2e", "bench"}
 
 // pureImports is all that package supervisor may use of the standard library:
 // each has no clock, no chance, no I/O and no hidden state, but for clockCalls

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/aabb9013/hangar"
+	"github.com/aabb9013/hangar/internal/leaktest"
 )
 
 // streamed is one message of an event stream: an event, or one of the stream's own.
@@ -279,7 +280,7 @@ func TestCloseEndsEventStreams(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Errorf("Serve: %v", err)
 	}
-	if err := leaked(before); err != nil {
+	if err := leaktest.Find(before, leaktest.FasthttpWorkers, leaktest.FasthttpDate); err != nil {
 		t.Error(err)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/aabb9013/hangar"
+	"github.com/aabb9013/hangar/internal/leaktest"
 	"github.com/aabb9013/hangar/internal/testserver"
 )
 
@@ -431,7 +432,7 @@ func TestCloseLeavesNoGoroutine(t *testing.T) {
 	response.Body.Close()
 	shut(t, rt)
 	<-done
-	if err := leaked(before); err != nil {
+	if err := leaktest.Find(before, leaktest.FasthttpWorkers, leaktest.FasthttpDate); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,12 +1,14 @@
 package actors
 
 import (
+	"os"
 	"testing"
 
+	"github.com/aabb9013/hangar/internal/leaktest"
 	"github.com/aabb9013/hangar/internal/testserver"
 )
 
 func TestMain(m *testing.M) {
 	testserver.ExecIfRequested()
-	m.Run()
+	os.Exit(leaktest.Run(m))
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/aabb9013/hangar/bench/driver"
+	"github.com/aabb9013/hangar/internal/leaktest"
 	"github.com/aabb9013/hangar/internal/testserver"
 	"gopkg.in/yaml.v3"
 )
@@ -29,7 +30,7 @@ func TestMain(m *testing.M) {
 	}
 	// A binary under the race detector sleeps for a second at its exit; many of them are started here.
 	os.Setenv("GORACE", "atexit_sleep_ms=0")
-	code := m.Run()
+	code := leaktest.Run(m, leaktest.FasthttpDialer)
 	if builtDir != "" {
 		os.RemoveAll(builtDir)
 	}

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aabb9013/hangar/internal/leaktest"
 	"github.com/aabb9013/hangar/internal/testserver"
 )
 
@@ -30,7 +31,7 @@ const (
 
 func TestMain(m *testing.M) {
 	testserver.ExecIfRequested()
-	code := m.Run()
+	code := leaktest.Run(m)
 	if buildDir != "" {
 		os.RemoveAll(buildDir)
 	}

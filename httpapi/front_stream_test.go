@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/aabb9013/hangar/backends"
+	"github.com/aabb9013/hangar/internal/leaktest"
 )
 
 // quick makes a front's streams tick fast.
@@ -18,14 +19,12 @@ func quick(f *Front) {
 	f.ping, f.pause = 40*time.Millisecond, 20*time.Millisecond
 }
 
-// noLeak checks that no goroutine is left that was not there before. fasthttp
-// keeps its date for good and cleans up only every ten seconds.
+// noLeak checks that no goroutine is left that was not there before.
 func noLeak(t *testing.T) (check func()) {
 	before := goleak.IgnoreCurrent() // other tests' servers may be on their way out
 	return func() {
 		t.Helper()
-		goleak.VerifyNone(t, before, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
-			goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
+		goleak.VerifyNone(t, before, leaktest.FasthttpWorkers, leaktest.FasthttpDate)
 	}
 }
 

@@ -6,7 +6,7 @@ import (
 	"os/exec"
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/aabb9013/hangar/internal/leaktest"
 )
 
 // childEnv makes the test binary run a child program instead of the tests.
@@ -30,9 +30,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	goleak.VerifyTestMain(m, // what badger leaves behind when it fails to open; a store that is not closed has more
-		goleak.IgnoreTopFunction("github.com/dgraph-io/badger/v4.(*DB).monitorCache"),
-		goleak.IgnoreTopFunction("github.com/dgraph-io/ristretto/v2/z.(*AllocatorPool).freeupAllocators"))
+	os.Exit(leaktest.Run(m, leaktest.BadgerCache, leaktest.BadgerAllocators))
 }
 
 // child prepares this test binary as another process.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/aabb9013/hangar/backends"
+	"github.com/aabb9013/hangar/internal/leaktest"
 	"github.com/aabb9013/hangar/internal/rawio"
 )
 
@@ -206,5 +207,5 @@ func (s *script) Widen() {}
 
 func TestMain(m *testing.M) {
 	backends.DisablePooling()
-	m.Run()
+	os.Exit(leaktest.Run(m))
 }

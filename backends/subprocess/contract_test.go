@@ -11,6 +11,7 @@ import (
 
 	"github.com/aabb9013/hangar/backends"
 	"github.com/aabb9013/hangar/backends/backendtest"
+	"github.com/aabb9013/hangar/internal/leaktest"
 	"github.com/aabb9013/hangar/internal/reaper"
 	"github.com/aabb9013/hangar/internal/testserver"
 )
@@ -18,7 +19,7 @@ import (
 func TestMain(m *testing.M) {
 	reaper.ExecIfRequested()
 	testserver.ExecIfRequested()
-	os.Exit(m.Run())
+	os.Exit(leaktest.Run(m))
 }
 
 // ways are the ways of starting children and waiting for them: by the reaper,

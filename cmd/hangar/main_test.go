@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/aabb9013/hangar"
+	"github.com/aabb9013/hangar/internal/leaktest"
 	"github.com/aabb9013/hangar/internal/testserver"
 )
 
@@ -34,7 +35,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) == "1" {
 		main()
 	}
-	os.Exit(m.Run())
+	os.Exit(leaktest.Run(m))
 }
 
 // lockedBuffer is output that is read while it is written.

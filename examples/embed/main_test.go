@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/aabb9013/hangar"
+	"github.com/aabb9013/hangar/internal/leaktest"
 )
 
 // TestMain lets the test binary be the reaper and the server, as the program
@@ -19,7 +20,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	os.Exit(leaktest.Run(m)) // fails too if Close left a goroutine
 }
 
 func TestExampleRuns(t *testing.T) {

@@ -10,12 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aabb9013/hangar/internal/leaktest"
 	"github.com/aabb9013/hangar/internal/procs"
 )
 
 func TestMain(m *testing.M) {
 	ExecIfRequested()
-	os.Exit(m.Run())
+	os.Exit(leaktest.Run(m))
 }
 
 const patience = 30 * time.Second

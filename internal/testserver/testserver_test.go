@@ -14,11 +14,13 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/aabb9013/hangar/internal/leaktest"
 )
 
 func TestMain(m *testing.M) {
 	ExecIfRequested()
-	os.Exit(m.Run())
+	os.Exit(leaktest.Run(m))
 }
 
 // stub is a server in a process of its own and the pipes to it.
