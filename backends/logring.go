@@ -11,7 +11,7 @@ import (
 type LogLine struct {
 	At     time.Time
 	Epoch  uint64
-	Text   string // as it came: it may be invalid UTF-8, and hold secrets
+	Text   string // in a LogRing as it came: it may be invalid UTF-8, and hold secrets
 	Cut    bool   // Text is the beginning of a line that was longer than LogLineBytes
 	Stdout bool
 }
