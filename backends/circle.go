@@ -31,5 +31,8 @@ func (c *circle[T]) read(to []T, i int) {
 	}
 }
 
+// at is the one at i, which must be there.
+func (c *circle[T]) at(i int) T { return c.room[c.place(i)] }
+
 // drop takes the first n out.
 func (c *circle[T]) drop(n int) { c.first, c.length = c.place(n), c.length-n }

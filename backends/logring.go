@@ -57,10 +57,8 @@ func (r *LogRing) Add(at time.Time, epoch uint64, stdout bool, text []byte) {
 }
 
 func (r *LogRing) dropLocked() {
-	var oldest [1]logEntry
-	r.lines.read(oldest[:], 0)
+	r.text.drop(r.lines.at(0).length)
 	r.lines.drop(1)
-	r.text.drop(oldest[0].length)
 	r.dropped++
 }
 
@@ -68,11 +66,7 @@ func (r *LogRing) dropLocked() {
 func (r *LogRing) DropBefore(epoch uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var oldest [1]logEntry
-	for r.lines.length > 0 {
-		if r.lines.read(oldest[:], 0); oldest[0].epoch >= epoch {
-			break
-		}
+	for r.lines.length > 0 && r.lines.at(0).epoch < epoch {
 		r.dropLocked()
 	}
 }
