@@ -157,16 +157,19 @@ func grownBy(t *testing.T, from, to, allowed int64) {
 }
 
 // undisturbed calls a server again and again until the returned function is
-// called: no call may fail.
+// called: no call may fail. It rests between calls: every call takes its bytes of
+// the log's memtable (16 MiB), which would be told as memory that what is tested needs.
 func (h *hangar) undisturbed(server string) (stop func()) {
 	done, ended := make(chan struct{}), make(chan int)
 	go func() {
+		tick := time.NewTicker(2 * time.Millisecond)
+		defer tick.Stop()
 		for n := 0; ; n++ {
 			select {
 			case <-done:
 				ended <- n
 				return
-			default:
+			case <-tick.C:
 			}
 			text := fmt.Sprint(server, n)
 			if result, err := h.call(server, "echo", map[string]any{"text": text}); err != nil || result.text() != text {
