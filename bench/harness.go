@@ -24,6 +24,7 @@ type plan struct {
 	storm    int
 	warmup   time.Duration
 	duration time.Duration
+	turn     time.Duration
 	rounds   int
 	jsonFile string
 	check    bool
@@ -80,7 +81,8 @@ func parsePlan(args []string) (*plan, *host, error) {
 	fs.IntVar(&p.storm, "storm", 500, "cold servers that are called at once; 0: none")
 	fs.DurationVar(&p.warmup, "warmup", 500*time.Millisecond, "time before each measurement")
 	fs.DurationVar(&p.duration, "duration", 3*time.Second, "time of each measurement")
-	fs.IntVar(&p.rounds, "rounds", 3, "rounds; the median is reported")
+	fs.DurationVar(&p.turn, "turn", 150*time.Millisecond, "time of one turn, in which one system is measured and the others rest")
+	fs.IntVar(&p.rounds, "rounds", 3, "rounds, each with new processes; the medians over their turns are reported")
 	fs.StringVar(&p.jsonFile, "json", "", "write all figures to this `file` too")
 	fs.BoolVar(&p.check, "check", false, "fail when hangar misses its goals against the floor")
 	fs.BoolVar(&p.quiet, "quiet", false, "no progress on stderr")
@@ -111,8 +113,8 @@ func parsePlan(args []string) (*plan, *host, error) {
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, nil, err
 	}
-	if p.rounds < 1 || p.duration <= 0 || p.storm < 0 {
-		return nil, nil, errors.New("-rounds, -duration and -storm must be positive")
+	if p.rounds < 1 || p.duration <= 0 || p.turn <= 0 || p.storm < 0 {
+		return nil, nil, errors.New("-rounds, -duration, -turn and -storm must be positive")
 	}
 	for system := range strings.SplitSeq(*systems, ",") {
 		switch system {
@@ -146,16 +148,13 @@ func numbers(list string, low, high int) ([]int, error) {
 // run fills the report. The order of the systems turns by one in every round, so that none is always first.
 func (p *plan) run(ctx context.Context, h *host, r *report) error {
 	for round := range p.rounds {
+		systems := append(slices.Clone(p.systems[round%len(p.systems):]), p.systems[:round%len(p.systems)]...)
 		for _, servers := range p.servers {
-			for i := range p.systems {
-				system := p.systems[(i+round)%len(p.systems)]
-				if err := p.cells(ctx, h, r, system, servers); err != nil {
-					return err
-				}
+			if err := p.cells(ctx, h, r, systems, servers); err != nil {
+				return err
 			}
 		}
-		for i := range p.systems {
-			system := p.systems[(i+round)%len(p.systems)]
+		for _, system := range systems {
 			if err := p.coldStorm(ctx, h, r, system); err != nil {
 				return err
 			}
@@ -164,50 +163,68 @@ func (p *plan) run(ctx context.Context, h *host, r *report) error {
 	return nil
 }
 
-// cells measures one system with that many servers: memory, every cell, memory again.
-func (p *plan) cells(ctx context.Context, h *host, r *report, system string, servers int) error {
-	if system == "echo" && servers != p.servers[0] {
-		return nil // it knows no servers
-	}
-	var t *target
-	if system != "pipes" {
-		var err error
-		if t, err = h.start(ctx, system, servers, false); err != nil {
+// cells measures the systems with that many servers: memory, every cell in turns, memory again. All run at the same time.
+func (p *plan) cells(ctx context.Context, h *host, r *report, systems []string, servers int) error {
+	var targets []*target
+	for _, system := range systems {
+		if system == "pipes" || system == "echo" && servers != p.servers[0] {
+			continue // pipes has no process to be called, and echo knows no servers
+		}
+		t, err := h.start(ctx, system, servers, false)
+		if err != nil {
 			return err
 		}
 		defer t.stop()
-		if system != "echo" {
-			if _, err := h.drive(ctx, t, driver.Config{Servers: servers, InFlight: 1, Payload: driver.MinText, Prime: true}); err != nil {
-				return err
-			}
+		targets = append(targets, t)
+		if system == "echo" {
+			continue
 		}
-		pause(ctx, settle)
-		if err := r.addMemory(system, servers, "idle", t.pid); err != nil {
+		if _, err := h.drive(ctx, t, driver.Config{Servers: servers, InFlight: 1, Payload: driver.MinText, Prime: true}); err != nil {
+			return err
+		}
+	}
+	pause(ctx, settle)
+	for _, t := range targets {
+		if err := r.addMemory(t.name, servers, "idle", t.pid); err != nil {
 			return err
 		}
 	}
 	for _, payload := range p.payloads {
 		for _, inFlight := range p.inFlight {
 			c := driver.Config{Servers: servers, InFlight: inFlight, Payload: payload, Warmup: p.warmup, Duration: p.duration}
-			var result driver.Result
-			var err error
-			if t == nil {
-				result, err = h.pipes(ctx, c)
-			} else {
-				result, err = h.drive(ctx, t, c)
+			if slices.Contains(systems, "pipes") {
+				result, err := h.pipes(ctx, c)
+				if err != nil {
+					return err
+				}
+				p.add(r, "pipes", c, []driver.Result{result})
 			}
+			if len(targets) == 0 {
+				continue
+			}
+			results, err := h.driveTurns(ctx, targets, p.turn, c)
 			if err != nil {
 				return err
 			}
-			p.progress("%-6s %3d servers %2d in flight %5d B: %8.0f calls/s %6.1f us CPU p99 %.0f us, %d errors %s",
-				system, servers, inFlight, payload, result.Rate, result.CPU, result.P99, result.Errors, result.FirstError)
-			r.addCell(cellKey{System: system, Servers: servers, InFlight: inFlight, Payload: payload}, result)
+			for i, t := range targets {
+				p.add(r, t.name, c, results[i])
+			}
 		}
 	}
-	if t == nil {
-		return nil
+	for _, t := range targets {
+		if err := r.addMemory(t.name, servers, "loaded", t.pid); err != nil {
+			return err
+		}
 	}
-	return r.addMemory(system, servers, "loaded", t.pid)
+	return nil
+}
+
+// add takes the results of one cell, and prints them as its progress.
+func (p *plan) add(r *report, system string, c driver.Config, results []driver.Result) {
+	n, first := failures(results)
+	p.progress("%-6s %3d servers %2d in flight %5d B: %8.0f calls/s %6.1f us CPU p99 %.0f us, %d errors %s", system, c.Servers, c.InFlight,
+		c.Payload, medianOf(results, rate), medianOf(results, cpu), medianOf(results, p99), n, first)
+	r.addCell(cellKey{System: system, Servers: c.Servers, InFlight: c.InFlight, Payload: c.Payload}, results)
 }
 
 func (p *plan) coldStorm(ctx context.Context, h *host, r *report, system string) error {

@@ -88,7 +88,7 @@ func TestHarnessMeasuresEverySystem(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "figures.json")
 	args := []string{"-hangar", self, "-servers", "1,3", "-inflight", "2", "-payload", "64,65536", "-storm", "4",
-		"-warmup", "10ms", "-duration", "300ms", "-rounds", "1", "-json", file, "-quiet"}
+		"-warmup", "10ms", "-duration", "300ms", "-turn", "120ms", "-rounds", "1", "-json", file, "-quiet"}
 	if err := harness(t.Context(), args); err != nil {
 		t.Fatal(err)
 	}
@@ -105,10 +105,10 @@ func TestHarnessMeasuresEverySystem(t *testing.T) {
 		t.Errorf("%d cells, %d storms, %d memory figures", len(r.Cells), len(r.Storms), len(r.Memory))
 	}
 	for _, c := range r.Cells {
-		if len(c.Rounds) != 1 || c.of(rate) <= 0 {
-			t.Errorf("%v: %+v", c.cellKey, c.Rounds)
+		if want := 2 - strings.Count(c.System, "pipes"); len(c.Turns) != want || c.of(rate) <= 0 {
+			t.Errorf("%v: %d turns, want %d: %+v", c.cellKey, len(c.Turns), want, c.Turns)
 		}
-		if n, first := failures(c.Rounds); n > 0 {
+		if n, first := failures(c.Turns); n > 0 {
 			t.Errorf("%v: %d errors: %s", c.cellKey, n, first)
 		}
 	}
@@ -156,9 +156,9 @@ func TestCheckNamesMissedGoals(t *testing.T) {
 	build := func(hangarRate, hangarCPU float64, errors uint64) *report {
 		r := &report{plan: &plan{systems: []string{"floor", "hangar"}, servers: []int{1}, inFlight: []int{16}, payloads: []int{64}}}
 		key := cellKey{System: "floor", Servers: 1, InFlight: 16, Payload: 64}
-		r.addCell(key, driver.Result{Rate: 40000, CPU: 20})
+		r.addCell(key, []driver.Result{{Rate: 40000, CPU: 20}})
 		key.System = "hangar"
-		r.addCell(key, driver.Result{Rate: hangarRate, CPU: hangarCPU, Errors: errors, FirstError: "wrong id"})
+		r.addCell(key, []driver.Result{{Rate: hangarRate, CPU: hangarCPU, Errors: errors, FirstError: "wrong id"}})
 		return r
 	}
 	for name, c := range map[string]struct {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,7 @@ var roles = map[string]func(ctx context.Context, args []string) error{
 	"echo":   runEcho,
 	"floor":  runFloor,
 	"pipes":  runPipes,
+	"turns":  runTurns,
 }
 
 func loadFlags(fs *flag.FlagSet) *driver.Config {
@@ -52,6 +54,25 @@ func runDriver(ctx context.Context, args []string) error {
 		return err
 	}
 	return json.NewEncoder(os.Stdout).Encode(result)
+}
+
+// turns is what the role of that name is told, in JSON.
+type turns struct {
+	Turn    time.Duration
+	Targets []driver.Config
+}
+
+// runTurns prints the driver.Results of each target.
+func runTurns(ctx context.Context, args []string) error {
+	var told turns
+	if err := json.Unmarshal([]byte(strings.Join(args, " ")), &told); err != nil {
+		return err
+	}
+	results, err := driver.Turns(ctx, told.Turn, told.Targets)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(results)
 }
 
 func runEcho(ctx context.Context, args []string) error {

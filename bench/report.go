@@ -50,7 +50,7 @@ type cellKey struct {
 
 type cell struct {
 	cellKey
-	Rounds []driver.Result `json:"rounds"`
+	Turns []driver.Result `json:"turns"` // of all rounds; those of two systems that have the same index were measured together
 }
 
 type storm struct {
@@ -74,13 +74,13 @@ func newReport(ctx context.Context, p *plan) *report {
 	}
 }
 
-func (r *report) addCell(key cellKey, result driver.Result) {
+func (r *report) addCell(key cellKey, turns []driver.Result) {
 	c := r.cell(key)
 	if c == nil {
 		c = &cell{cellKey: key}
 		r.Cells = append(r.Cells, c)
 	}
-	c.Rounds = append(c.Rounds, result)
+	c.Turns = append(c.Turns, turns...)
 }
 
 func (r *report) cell(key cellKey) *cell {
@@ -117,9 +117,9 @@ func (r *report) addMemory(system string, servers int, when string, pid int) err
 	return nil
 }
 
-// of returns the median of one figure over the rounds.
+// of returns the median of one figure over the turns.
 func (c *cell) of(figure func(driver.Result) float64) float64 {
-	return medianOf(c.Rounds, figure)
+	return medianOf(c.Turns, figure)
 }
 
 func medianOf[T any](rounds []T, figure func(T) float64) float64 {
@@ -148,8 +148,8 @@ func failures(rounds []driver.Result) (n uint64, first string) {
 
 // write prints the report in markdown.
 func (r *report) write(w io.Writer) {
-	fmt.Fprintf(w, "%s, %d processors, Linux %s, %s, commit %s, %s, load average before %s. Medians of %d rounds of %v (warm-up %v).\n\n    %s\n",
-		r.Machine, r.CPUs, r.Kernel, r.Go, r.Commit, r.Time.Format("2006-01-02 15:04 UTC"), r.Load, r.Rounds, r.plan.duration, r.plan.warmup, r.Command)
+	fmt.Fprintf(w, "%s, %d processors, Linux %s, %s, commit %s, %s, load average before %s. %d rounds of %v in turns of %v (warm-up %v); medians over the turns, of ratios too.\n\n    %s\n",
+		r.Machine, r.CPUs, r.Kernel, r.Go, r.Commit, r.Time.Format("2006-01-02 15:04 UTC"), r.Load, r.Rounds, r.plan.duration, r.plan.turn, r.plan.warmup, r.Command)
 	for _, payload := range r.plan.payloads {
 		fmt.Fprintf(w, "\nPayload %s: requests/s (CPU µs per call of the system; p50/p90/p99 µs).\n\n| servers | in flight |", size(payload))
 		for _, system := range r.plan.systems {
@@ -198,22 +198,32 @@ func (c *cell) String() string {
 		return "–"
 	}
 	text := fmt.Sprintf("%.0f (%.1f; %.0f/%.0f/%.0f)", c.of(rate), c.of(cpu), c.of(p50), c.of(p90), c.of(p99))
-	if n, first := failures(c.Rounds); n > 0 {
+	if n, first := failures(c.Turns); n > 0 {
 		text += fmt.Sprintf(" **%d errors: %s**", n, first)
 	}
 	return text
 }
 
-// ratios compares two systems in one cell.
+// ratios compares two systems in one cell: the medians of the ratios of each turn, in which the host did the same to both.
 func (r *report) ratios(key cellKey, system, with string) (byRate, byCPU float64, ok bool) {
 	key.System = with
 	base := r.cell(key)
 	key.System = system
 	measured := r.cell(key)
-	if base == nil || measured == nil || base.of(rate) == 0 || base.of(cpu) == 0 {
+	if base == nil || measured == nil || len(base.Turns) != len(measured.Turns) {
 		return 0, 0, false
 	}
-	return measured.of(rate) / base.of(rate), measured.of(cpu) / base.of(cpu), true
+	ratio := func(figure func(driver.Result) float64) float64 {
+		var all []float64
+		for i, turn := range measured.Turns {
+			if with := figure(base.Turns[i]); with > 0 {
+				all = append(all, figure(turn)/with)
+			}
+		}
+		return median(all)
+	}
+	byRate, byCPU = ratio(rate), ratio(cpu)
+	return byRate, byCPU, byRate > 0 && byCPU > 0
 }
 
 // writeGroups prints what a group costs, if it was measured beside hangar.
@@ -234,7 +244,7 @@ func (r *report) check() error {
 	var errs []error
 	compared := 0
 	for _, c := range r.Cells {
-		if n, first := failures(c.Rounds); n > 0 {
+		if n, first := failures(c.Turns); n > 0 {
 			errs = append(errs, fmt.Errorf("%s: %d errors: %s", c.cellKey, n, first))
 		}
 		if _, byCPU, ok := r.ratios(c.cellKey, "group", "hangar"); c.System == "group" && ok {

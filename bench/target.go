@@ -184,19 +184,38 @@ func (t *target) stop() {
 }
 
 // drive runs the driver against a target, in a process of its own.
-func (h *host) drive(ctx context.Context, t *target, c driver.Config) (driver.Result, error) {
+func (h *host) drive(ctx context.Context, t *target, c driver.Config) (result driver.Result, err error) {
 	args := append(loadArgs("driver", c), "-addr", t.addr, "-pid", strconv.Itoa(t.pid),
 		"-prime="+strconv.FormatBool(c.Prime), "-storm="+strconv.FormatBool(c.Storm), "-echo-body="+strconv.FormatBool(t.name == "echo"))
-	result, err := h.measure(ctx, args)
-	if err != nil {
+	if err = h.measure(ctx, args, &result); err != nil {
 		err = fmt.Errorf("%s: %w\n%s", t.name, err, t.log)
 	}
 	return result, err
 }
 
+// driveTurns runs the driver against all of them in turns, and returns the results of each.
+func (h *host) driveTurns(ctx context.Context, targets []*target, turn time.Duration, c driver.Config) ([][]driver.Result, error) {
+	told := turns{Turn: turn}
+	for _, t := range targets {
+		c.Addr, c.PID, c.EchoBody = t.addr, t.pid, t.name == "echo"
+		told.Targets = append(told.Targets, c)
+	}
+	text, err := json.Marshal(told)
+	if err != nil {
+		return nil, err
+	}
+	var results [][]driver.Result
+	if err = h.measure(ctx, []string{"turns", string(text)}, &results); err != nil {
+		for _, t := range targets {
+			err = fmt.Errorf("%w\n%s: %s", err, t.name, t.log)
+		}
+	}
+	return results, err
+}
+
 // pipes runs the limit that is its own driver.
-func (h *host) pipes(ctx context.Context, c driver.Config) (driver.Result, error) {
-	return h.measure(ctx, loadArgs("pipes", c))
+func (h *host) pipes(ctx context.Context, c driver.Config) (result driver.Result, err error) {
+	return result, h.measure(ctx, loadArgs("pipes", c), &result)
 }
 
 func loadArgs(role string, c driver.Config) []string {
@@ -204,7 +223,8 @@ func loadArgs(role string, c driver.Config) []string {
 		"-warmup", c.Warmup.String(), "-duration", c.Duration.String()}
 }
 
-func (h *host) measure(ctx context.Context, args []string) (driver.Result, error) {
+// measure runs a role of this binary and takes what it prints.
+func (h *host) measure(ctx context.Context, args []string, result any) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, h.self, args...)
@@ -215,10 +235,9 @@ func (h *host) measure(ctx context.Context, args []string) (driver.Result, error
 	cmd.Stderr = &errors
 	out, err := cmd.Output()
 	if err != nil {
-		return driver.Result{}, fmt.Errorf("%s: %w: %s", args[0], err, strings.TrimSpace(errors.String()))
+		return fmt.Errorf("%s: %w: %s", args[0], err, strings.TrimSpace(errors.String()))
 	}
-	var result driver.Result
-	return result, json.Unmarshal(out, &result)
+	return json.Unmarshal(out, result)
 }
 
 // sweep kills what is left of a run and returns how many processes that were.

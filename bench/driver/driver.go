@@ -123,10 +123,8 @@ func Run(ctx context.Context, c Config) (Result, error) {
 	if err := c.Validate(); err != nil {
 		return Result{}, err
 	}
-	r := &run{Config: c, deadline: time.Now().Add(c.Warmup + c.Duration + grace)}
-	for i := range c.Servers {
-		r.tools = append(r.tools, "s"+strconv.Itoa(i)+"__echo")
-	}
+	r := newRun(c, time.Now().Add(c.Warmup+c.Duration+grace))
+	defer r.close()
 	if c.Storm {
 		return r.storm(ctx)
 	}
@@ -137,12 +135,41 @@ type run struct {
 	Config
 	deadline time.Time
 	tools    []string
+	workers  []*worker
 
 	measuring atomic.Bool
 	stopping  atomic.Bool
 	errors    atomic.Uint64
 	mu        sync.Mutex
 	first     string
+}
+
+func newRun(c Config, deadline time.Time) *run {
+	r := &run{Config: c, deadline: deadline}
+	for i := range c.Servers {
+		r.tools = append(r.tools, "s"+strconv.Itoa(i)+"__echo")
+	}
+	return r
+}
+
+// open makes the workers. Those that were made are there to be closed when one could not be.
+func (r *run) open(n int) error {
+	for i := range n {
+		w, err := r.worker(i)
+		if err != nil {
+			return err
+		}
+		// Workers start at different servers, so that they do not walk the fleet in step.
+		w.next = i * len(r.tools) / n
+		r.workers = append(r.workers, w)
+	}
+	return nil
+}
+
+func (r *run) close() {
+	for _, w := range r.workers {
+		w.close()
+	}
 }
 
 func (r *run) load(ctx context.Context) (Result, error) {
@@ -154,47 +181,40 @@ func (r *run) load(ctx context.Context) (Result, error) {
 	if r.Duration == 0 {
 		return Result{}, nil
 	}
-	workers := make([]*worker, r.InFlight)
-	for i := range workers {
-		w, err := r.worker(i)
-		if err != nil {
-			return Result{}, err
-		}
-		defer w.close()
-		workers[i] = w
+	if err := r.open(r.InFlight); err != nil {
+		return Result{}, err
 	}
+	return r.turn(ctx, r.Warmup, r.Duration), ctx.Err()
+}
+
+// turn has the workers call for both times and measures the second.
+func (r *run) turn(ctx context.Context, warmup, duration time.Duration) Result {
+	r.stopping.Store(false)
 	var group sync.WaitGroup
-	for i, w := range workers {
-		// Workers start at different servers, so that they do not walk the fleet in step.
-		next := i * len(r.tools) / len(workers)
-		group.Go(func() { w.loop(next) })
+	for _, w := range r.workers {
+		w.histogram = Histogram{}
+		group.Go(w.loop)
 	}
-	wait(ctx, r.Warmup)
+	wait(ctx, warmup)
 	target, driver, begin := r.cpu(), ownCPU(), time.Now()
 	r.measuring.Store(true)
-	wait(ctx, r.Duration)
+	wait(ctx, duration)
 	r.measuring.Store(false)
 	elapsed := time.Since(begin)
 	target, driver = r.cpu()-target, ownCPU()-driver
 	r.stopping.Store(true)
 	group.Wait()
-	return r.result(workers, elapsed, target, driver), ctx.Err()
+	return r.result(elapsed, target, driver)
 }
 
 // storm calls every server once, all at the same time, each over a connection that was opened before.
 func (r *run) storm(ctx context.Context) (Result, error) {
-	workers := make([]*worker, len(r.tools))
-	for i := range workers {
-		w, err := r.worker(i)
-		if err != nil {
-			return Result{}, err
-		}
-		defer w.close()
-		workers[i] = w
+	if err := r.open(len(r.tools)); err != nil {
+		return Result{}, err
 	}
 	var group sync.WaitGroup
 	start := make(chan struct{})
-	for i, w := range workers {
+	for i, w := range r.workers {
 		group.Go(func() {
 			<-start
 			w.call(i)
@@ -205,7 +225,7 @@ func (r *run) storm(ctx context.Context) (Result, error) {
 	close(start)
 	group.Wait()
 	elapsed := time.Since(begin)
-	return r.result(workers, elapsed, r.cpu()-target, ownCPU()-driver), ctx.Err()
+	return r.result(elapsed, r.cpu()-target, ownCPU()-driver), ctx.Err()
 }
 
 // prime calls every server once, a few at a time, so that all of them are up.
@@ -232,13 +252,14 @@ func (r *run) prime() error {
 	return errors.Join(errs...)
 }
 
-func (r *run) result(workers []*worker, elapsed, target, driver time.Duration) Result {
+// result takes the errors with it, so that each turn tells its own.
+func (r *run) result(elapsed, target, driver time.Duration) Result {
 	var all Histogram
-	for _, w := range workers {
+	for _, w := range r.workers {
 		all.Merge(&w.histogram)
 	}
 	result := Summarize(&all, elapsed, target, driver)
-	result.Errors, result.FirstError = r.errors.Load(), r.first
+	result.Errors, result.FirstError, r.first = r.errors.Swap(0), r.first, ""
 	return result
 }
 
@@ -268,6 +289,7 @@ type worker struct {
 	client    *client
 	request   Request
 	number    uint64 // of the last call; its high bits tell the worker, so that numbers are unique
+	next      int    // server that is called next
 	histogram Histogram
 }
 
@@ -295,19 +317,19 @@ func (w *worker) close() {
 	}
 }
 
-// loop ends when the run stops, or after some failures in a row.
-func (w *worker) loop(server int) {
+// loop ends when the turn does, or after some failures in a row.
+func (w *worker) loop() {
 	for failures := 0; failures < giveUp && !w.run.stopping.Load(); {
-		if server >= len(w.run.tools) {
-			server = 0
+		if w.next >= len(w.run.tools) {
+			w.next = 0
 		}
-		if err := w.call(server); err != nil {
+		if err := w.call(w.next); err != nil {
 			failures++
 			time.Sleep(time.Millisecond) // a target that refuses at once must not be hammered
 		} else {
 			failures = 0
 		}
-		server++
+		w.next++
 	}
 }
 

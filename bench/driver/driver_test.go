@@ -161,6 +161,59 @@ func TestDriverGivesUpOnADeadTarget(t *testing.T) {
 	}
 }
 
+func TestTurnsMeasureOneTargetAtATime(t *testing.T) {
+	var mu sync.Mutex
+	var order []string
+	var targets []Config
+	for _, name := range []string{"a", "b"} {
+		g := &gateway{seen: map[string]int{}}
+		g.spoil = func(n int, _ *json.RawMessage, text *string) int {
+			mu.Lock()
+			defer mu.Unlock()
+			if len(order) == 0 || order[len(order)-1] != name {
+				order = append(order, name)
+			}
+			if name == "b" && n == 1 {
+				return 503
+			}
+			return 0
+		}
+		server := httptest.NewServer(g)
+		defer server.Close()
+		targets = append(targets, Config{Addr: strings.TrimPrefix(server.URL, "http://"), PID: os.Getpid(), Servers: 2, InFlight: 3, Payload: 64,
+			Warmup: 10 * time.Millisecond, Duration: 200 * time.Millisecond})
+	}
+	results, err := Turns(t.Context(), 60*time.Millisecond, targets)
+	if err != nil || len(results) != 2 {
+		t.Fatalf("got %d results, %v", len(results), err)
+	}
+	for i, turns := range results {
+		if len(turns) != 3 {
+			t.Errorf("target %d had %d turns, want 3", i, len(turns))
+		}
+		for n, r := range turns {
+			errors := uint64(0)
+			if i == 1 && n == 0 {
+				errors = 1
+			}
+			if r.Calls == 0 || r.CPU <= 0 || r.Errors != errors {
+				t.Errorf("turn %d of target %d: %+v, want %d errors", n, i, r, errors)
+			}
+		}
+	}
+	if got := strings.Join(order, ""); got != "abab" { // ab, ba, ab: one after the other, in an order that is turned around
+		t.Errorf("the targets were called in the order %s", got)
+	}
+	for _, c := range []struct {
+		turn    time.Duration
+		targets []Config
+	}{{0, targets}, {time.Second, nil}, {time.Second, []Config{{}}}} {
+		if _, err := Turns(t.Context(), c.turn, c.targets); err == nil {
+			t.Errorf("turns of %s of %d targets are no error", c.turn, len(c.targets))
+		}
+	}
+}
+
 func TestStormCallsEveryServerOnce(t *testing.T) {
 	g := &gateway{}
 	result, err := runAgainst(t, g, Config{Servers: 40, InFlight: 1, Payload: 64, Storm: true})

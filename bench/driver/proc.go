@@ -6,28 +6,19 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// clockTick is what one tick of /proc/PID/stat means: USER_HZ, which Linux fixes at 100 for user space.
-const clockTick = 10 * time.Millisecond
-
-// CPU returns the user and system time that a process has used, without its children, to 10 ms.
+// CPU returns the user and system time that a process has used, without its children: its clock of clock_getcpuclockid(3),
+// which any process may read.
 func CPU(pid int) (time.Duration, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
+	const sched = 2 // CPUCLOCK_SCHED: what the scheduler counted, in nanoseconds
+	var used unix.Timespec
+	if err := unix.ClockGettime(int32(^pid)<<3|sched, &used); err != nil {
+		return 0, fmt.Errorf("processor time of process %d: %w", pid, err)
 	}
-	// The command name may hold anything; the fields are counted from behind its closing bracket.
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("/proc/%d/stat: %d fields", pid, len(fields))
-	}
-	user, err := strconv.ParseInt(string(fields[11]), 10, 64)
-	if err != nil {
-		return 0, err
-	}
-	system, err := strconv.ParseInt(string(fields[12]), 10, 64)
-	return time.Duration(user+system) * clockTick, err
+	return time.Duration(used.Nano()), nil
 }
 
 // Memory is what one process holds, without its children, in KiB.
