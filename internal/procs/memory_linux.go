@@ -22,7 +22,10 @@ func Memory(pids []int, exact bool) []int64 {
 	result := make([]int64, len(pids))
 	members := make([][]int, len(pids))
 	for i, pid := range pids {
-		result[i], members[i] = trees.memory(pid)
+		var tree []int
+		if result[i], tree = trees.memory(pid); exact {
+			members[i] = slices.Clone(tree)
+		}
 	}
 	if exact {
 		refine(result, members, proportional)
@@ -73,39 +76,54 @@ func proportional(pid int) (int64, bool) {
 	return kib << 10, err == nil
 }
 
+// forest finds the trees among processes. It is read every few seconds and may hold thousands, so it is made of few
+// pieces.
 type forest struct {
-	byPID    map[int]Info
-	children map[int][]int // by parent, and by leader of a group
+	all   []Info // by pid
+	below []edge // by above
+	seen  []int  // of each of all, the last round in which it was found
+	round int
+	tree  []int
 }
 
-func forestOf(all []Info) forest {
-	f := forest{byPID: make(map[int]Info, len(all)), children: make(map[int][]int)}
+// edge goes from a parent, or from the leader of a group, to a process.
+type edge struct{ above, pid int }
+
+func forestOf(all []Info) *forest {
+	f := &forest{all: all, below: make([]edge, 0, len(all)), seen: make([]int, len(all))}
+	slices.SortFunc(all, func(a, b Info) int { return cmp.Compare(a.PID, b.PID) })
 	for _, p := range all {
-		f.byPID[p.PID] = p
-		f.children[p.PPID] = append(f.children[p.PPID], p.PID)
+		f.below = append(f.below, edge{p.PPID, p.PID})
 		if p.Group != p.PID && p.Group != p.PPID {
-			f.children[p.Group] = append(f.children[p.Group], p.PID)
+			f.below = append(f.below, edge{p.Group, p.PID})
 		}
 	}
+	slices.SortFunc(f.below, func(a, b edge) int { return cmp.Compare(a.above, b.above) })
 	return f
 }
 
-// memory sums up a tree, each process once.
-func (f forest) memory(root int) (total int64, members []int) {
-	if _, ok := f.byPID[root]; !ok {
-		return 0, nil
-	}
-	seen := map[int]bool{root: true}
-	for queue := []int{root}; len(queue) > 0; queue = queue[1:] {
-		pid := queue[0]
-		total += int64(f.byPID[pid].RSS)
-		members = append(members, pid)
-		for _, child := range f.children[pid] {
-			if !seen[child] {
-				seen[child] = true
-				queue = append(queue, child)
-			}
+// memory sums up a tree, each process once. The members are good until the next call.
+func (f *forest) memory(root int) (total int64, members []int) {
+	f.round++
+	f.tree = f.tree[:0]
+	total = f.find(root)
+	for next := 0; next < len(f.tree); next++ {
+		pid := f.tree[next]
+		first, _ := slices.BinarySearchFunc(f.below, pid, func(e edge, pid int) int { return cmp.Compare(e.above, pid) })
+		for i := first; i < len(f.below) && f.below[i].above == pid; i++ {
+			total += f.find(f.below[i].pid)
 		}
 	}
-	return total, members
+	return total, f.tree
+}
+
+// find adds a process to the tree, unless it is there or gone, and returns its bytes.
+func (f *forest) find(pid int) int64 {
+	at, found := slices.BinarySearchFunc(f.all, pid, func(p Info, pid int) int { return cmp.Compare(p.PID, pid) })
+	if !found || f.seen[at] == f.round {
+		return 0
+	}
+	f.seen[at] = f.round
+	f.tree = append(f.tree, pid)
+	return int64(f.all[at].RSS)
 }

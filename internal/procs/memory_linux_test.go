@@ -21,11 +21,25 @@ func TestMemoryIsOfDescendantsAndGroup(t *testing.T) {
 		{PID: 20, PPID: 1, Group: 20, RSS: 32}, // another server
 		{PID: 30, PPID: 1, Group: 30, RSS: 64}, // nobody's
 	})
-	for root, want := range map[int]int64{10: 31, 20: 32, 99: 0} {
-		if got, _ := trees.memory(root); got != want {
-			t.Errorf("tree of %d: %d bytes, want %d", root, got, want)
+	for _, want := range []struct {
+		root    int
+		bytes   int64
+		members []int
+	}{{10, 31, []int{10, 11, 13, 12, 14}}, {20, 32, []int{20}}, {99, 0, nil}, {10, 31, []int{10, 11, 13, 12, 14}}, {13, 24, []int{13, 14}}} {
+		if got, members := trees.memory(want.root); got != want.bytes || !slices.Equal(members, want.members) {
+			t.Errorf("tree of %d: %d bytes of %v, want %d of %v", want.root, got, members, want.bytes, want.members)
 		}
 	}
+}
+
+// BenchmarkMemory is what every five seconds cost, of all processes of this host.
+func BenchmarkMemory(b *testing.B) {
+	b.ReportAllocs()
+	all := PIDs()
+	for b.Loop() {
+		Memory(all, false)
+	}
+	b.ReportMetric(float64(len(all)), "processes")
 }
 
 // The share is asked of whole trees, the largest first, and of none in part.

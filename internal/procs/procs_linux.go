@@ -2,7 +2,6 @@ package procs
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,9 +15,15 @@ import (
 // fits, and the longest environment that the kernel lets a process begin with.
 const maxFile = 4 << 20
 
+// maxStat is more than a stat can be: 52 numbers and a name.
+const maxStat = 2 << 10
+
 // Read returns one process; ErrUnknown if there is none.
-func Read(pid int) (Info, error) {
-	stat, err := readFile(path(pid, "stat"))
+func Read(pid int) (Info, error) { return read(pid, make([]byte, maxStat)) }
+
+// read takes the buffer, for all processes of a host are read again and again.
+func read(pid int, buf []byte) (Info, error) {
+	stat, err := readStart(path(pid, "stat"), buf)
 	if err != nil {
 		return Info{}, fmt.Errorf("%w: %d", ErrUnknown, pid)
 	}
@@ -32,24 +37,32 @@ func parseStat(pid int, stat []byte) (Info, error) {
 	if open < 0 || end < open {
 		return Info{}, fmt.Errorf("%w: %d, its stat is unreadable", ErrUnknown, pid)
 	}
-	const state, ppid, group, start, rss = 0, 1, 2, 19, 21 // fields 3, 4, 5, 22 and 24 of proc(5)
-	fields := bytes.Fields(stat[end+1:])
-	if len(fields) <= rss {
+	info := Info{PID: pid, Comm: string(stat[open+1 : end])}
+	fields := 0
+	for field := range bytes.FieldsSeq(stat[end+1:]) {
+		var err error
+		switch fields++; fields + 2 { // fields 3, 4, 5, 22 and 24 of proc(5)
+		case 3:
+			info.State = field[0]
+			if info.State < 'A' || info.State > 'z' {
+				return Info{}, fmt.Errorf("%w: %d, its state is no letter", ErrUnknown, pid)
+			}
+		case 4:
+			info.PPID, err = strconv.Atoi(string(field))
+		case 5:
+			info.Group, err = strconv.Atoi(string(field))
+		case 22:
+			info.Start, err = strconv.ParseUint(string(field), 10, 64)
+		case 24:
+			info.RSS, err = strconv.ParseUint(string(field), 10, 64)
+			info.RSS *= uint64(os.Getpagesize())
+		}
+		if err != nil {
+			return Info{}, fmt.Errorf("%w: %d: %w", ErrUnknown, pid, err)
+		}
+	}
+	if fields < 22 {
 		return Info{}, fmt.Errorf("%w: %d, its stat is short", ErrUnknown, pid)
-	}
-	info := Info{PID: pid, Comm: string(stat[open+1 : end]), State: fields[state][0]}
-	if info.State < 'A' || info.State > 'z' {
-		return Info{}, fmt.Errorf("%w: %d, its state is no letter", ErrUnknown, pid)
-	}
-	var errs [4]error
-	info.PPID, errs[0] = strconv.Atoi(string(fields[ppid]))
-	info.Start, errs[1] = strconv.ParseUint(string(fields[start]), 10, 64)
-	var pages uint64
-	pages, errs[2] = strconv.ParseUint(string(fields[rss]), 10, 64)
-	info.Group, errs[3] = strconv.Atoi(string(fields[group]))
-	info.RSS = pages * uint64(os.Getpagesize())
-	if err := errors.Join(errs[:]...); err != nil {
-		return Info{}, fmt.Errorf("%w: %d: %w", ErrUnknown, pid, err)
 	}
 	return info, nil
 }
@@ -184,9 +197,10 @@ func PIDs() []int {
 
 // All returns every process of the host that can be seen.
 func All() []Info {
-	var all []Info
-	for _, pid := range PIDs() {
-		if info, err := Read(pid); err == nil {
+	pids := PIDs()
+	all, buf := make([]Info, 0, len(pids)), make([]byte, maxStat)
+	for _, pid := range pids {
+		if info, err := read(pid, buf); err == nil {
 			all = append(all, info)
 		}
 	}
@@ -225,6 +239,17 @@ func BootID() string {
 }
 
 func path(pid int, name string) string { return "/proc/" + strconv.Itoa(pid) + "/" + name }
+
+// readStart reads the beginning of a file of /proc, which the kernel gives in one read.
+func readStart(name string, buf []byte) ([]byte, error) {
+	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	n, err := unix.Read(fd, buf)
+	return buf[:max(n, 0)], err
+}
 
 func readFile(name string) ([]byte, error) {
 	f, err := os.Open(name)
