@@ -129,8 +129,13 @@ func (c *cell) publish() {
 	if c.instance != nil {
 		v.PID = c.instance.PID()
 	}
-	c.view.Store(v)
+	old := c.view.Swap(v)
 	c.tellGroups(v)
+	// After the view: who has heard of the version must find the tools. A start
+	// that found the same tools is no change: clients would list them all again.
+	if old != nil && old.Catalogue != v.Catalogue && !sameTools(old.Catalogue, v.Catalogue) {
+		c.sys.fleetChanged()
+	}
 	c.sys.changes.Add(1)
 	c.keep()
 }

@@ -83,5 +83,4 @@ func (c *cell) declareTools(old supervisor.ServerSpec) {
 	if len(c.spec.Tools) > 0 {
 		c.catalogue, c.predefined = predefinedCatalogue(c.spec), true
 	}
-	c.sys.fleetChanged()
 }

@@ -30,7 +30,6 @@ func (c *cell) setCatalogue(cat *backends.Catalogue) {
 	if changed && known {
 		c.changesMade().toolsChanged()
 	}
-	c.sys.fleetChanged()
 }
 
 func (c *cell) saveCatalogue(known bool) {
