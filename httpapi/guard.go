@@ -22,7 +22,11 @@ type hostName struct{ name, port []byte } // no port: any
 func newEdgeGuard(hosts, origins []string) edgeGuard {
 	var g edgeGuard
 	for _, h := range hosts {
-		if h = strings.TrimSpace(h); h == "*" {
+		h = strings.TrimSpace(h)
+		if ip, err := netip.ParseAddr(h); err == nil && ip.Is6() {
+			h = "[" + ip.String() + "]" // as it stands in a URL, and so in the header
+		}
+		if h == "*" {
 			g.anyHost = true
 		} else if name, port, ok := splitHostPort([]byte(h)); ok {
 			g.hosts = append(g.hosts, hostName{name: name, port: port})

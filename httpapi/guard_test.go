@@ -46,6 +46,10 @@ func TestHostAndOriginTable(t *testing.T) {
 		{"localhost:123456", "", "ForbiddenHost"},
 		{"localhost:80a", "", "ForbiddenHost"},
 		{"192.168.1.2", "", "ForbiddenHost"},
+		{"[fd00::5]:8000", "", ""},
+		{"[FD00::5]", "http://[fd00::5]:8000", ""},
+		{"[fd00::6]:8000", "", "ForbiddenHost"},
+		{"fd00::5", "", "ForbiddenHost"},
 
 		{"localhost:8000", "http://localhost:5173", ""},
 		{"localhost:8000", "https://127.0.0.1", ""},
@@ -68,7 +72,7 @@ func TestHostAndOriginTable(t *testing.T) {
 	} {
 		rt := testFleet()
 		a := testAPI(rt, func(o *Options) {
-			o.AllowedHosts = []string{"hangar.example", "pinned.example:81"}
+			o.AllowedHosts = []string{"hangar.example", "pinned.example:81", "fd00:0::5"}
 			o.AllowedOrigins = []string{"https://console.example:8443/"}
 		})
 		for _, req := range []request{
