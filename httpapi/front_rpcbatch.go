@@ -52,16 +52,38 @@ func splitArray(data []byte, most int) ([]json.RawMessage, error) {
 	return items, nil
 }
 
-// batch answers an array of messages as 2025-03-26 demands. Requests run
-// beside each other, answers come in their order.
-func (f *Front) batch(ctx *fasthttp.RequestCtx, s *session, body []byte) {
+// splitBatch takes a batch apart, or tells code and text of what is wrong with it.
+func splitBatch(body []byte) (messages []json.RawMessage, code int, fault string) {
 	messages, err := splitArray(body, maxBatch)
 	switch {
 	case err != nil && !errors.Is(err, errArrayLength):
-		httpError(ctx, fasthttp.StatusBadRequest, nil, codeParse, "the batch is not valid JSON")
-		return
+		return nil, codeParse, "the batch is not valid JSON"
 	case err != nil, len(messages) == 0:
-		httpError(ctx, fasthttp.StatusBadRequest, nil, codeInvalidRequest, "a batch must be an array of 1 to 100 messages")
+		return nil, codeInvalidRequest, "a batch must be an array of 1 to 100 messages"
+	}
+	return messages, 0, ""
+}
+
+// joinAnswers makes an array of the answers that there are; nil if there are none.
+func joinAnswers(answers [][]byte) (out []byte) {
+	for _, answer := range answers {
+		if answer != nil {
+			out = append(append(out, ','), answer...)
+		}
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	out[0] = '['
+	return append(out, ']')
+}
+
+// batch answers an array of messages as 2025-03-26 demands. Requests run
+// beside each other, answers come in their order.
+func (f *Front) batch(ctx *fasthttp.RequestCtx, s *session, body []byte) {
+	messages, code, fault := splitBatch(body)
+	if fault != "" {
+		httpError(ctx, fasthttp.StatusBadRequest, nil, code, fault)
 		return
 	}
 	answers := make([][]byte, len(messages))
@@ -84,17 +106,11 @@ func (f *Front) batch(ctx *fasthttp.RequestCtx, s *session, body []byte) {
 		}
 	}
 	running.Wait()
-	var out []byte
-	for _, answer := range answers {
-		if answer != nil {
-			out = append(append(out, ','), answer...)
-		}
-	}
-	if len(out) == 0 {
+	out := joinAnswers(answers)
+	if out == nil {
 		ctx.SetStatusCode(fasthttp.StatusAccepted)
 		return
 	}
-	out[0] = '['
 	ctx.Response.Header.SetContentTypeBytes(contentJSON)
-	ctx.SetBody(append(out, ']'))
+	ctx.SetBody(out)
 }

@@ -36,7 +36,7 @@ type stdio struct {
 	failed chan struct{} // closed by it
 }
 
-// ServeStdio serves one client over a pair of streams, one message per line,
+// ServeStdio serves one client over a pair of streams, one message (or batch) per line,
 // until in ends, ctx is done or out fails. Only JSON-RPC goes to out. Requests
 // under way finish before it returns; when ctx is done they get a bounded time,
 // and when out fails they are cancelled. The read of in is not interrupted when
@@ -135,11 +135,6 @@ func readLines(ctx context.Context, r *bufio.Reader, limit int, lines chan<- []b
 // take handles one message; requests run beside each other.
 func (c *stdio) take(ctx context.Context, raw []byte) {
 	var env jsonrpc.Envelope
-	if err := jsonrpc.Scan(raw, c.front.limits, &env); err != nil {
-		code, message := scanError(err)
-		c.write(jsonrpc.AppendError(nil, env.ID.Of(raw), code, message))
-		return
-	}
 	defer func() {
 		if cause := recover(); cause != nil {
 			c.front.panicked(cause)
@@ -148,11 +143,20 @@ func (c *stdio) take(ctx context.Context, raw []byte) {
 			}
 		}
 	}()
+	if err := jsonrpc.Scan(raw, c.front.limits, &env); err != nil {
+		if errors.Is(err, jsonrpc.ErrBatch) && c.session != nil && c.session.version == batchVersion {
+			c.batch(ctx, raw)
+			return
+		}
+		code, message := scanError(err)
+		c.write(jsonrpc.AppendError(nil, env.ID.Of(raw), code, message))
+		return
+	}
 	switch {
 	case env.Kind == jsonrpc.Request && c.session == nil:
 		c.greet(raw, &env)
 	case env.Kind == jsonrpc.Request:
-		c.answer(ctx, raw, env)
+		c.answer(ctx, raw, env, c.write)
 	case env.Kind == jsonrpc.Notification && c.session != nil:
 		c.front.notify(c.session, raw, &env)
 	}
@@ -178,21 +182,23 @@ func (c *stdio) greet(raw []byte, env *jsonrpc.Envelope) {
 	c.write(answer)
 }
 
-// answer runs one request. It is noted before the next line is read, which may
-// cancel it.
-func (c *stdio) answer(ctx context.Context, raw []byte, env jsonrpc.Envelope) {
+// answer runs one request and replies once, with nothing if nobody waits for it
+// any more. It is noted before the next line is read, which may cancel it.
+func (c *stdio) answer(ctx context.Context, raw []byte, env jsonrpc.Envelope, reply func(answer []byte)) {
 	select {
 	case c.slots <- struct{}{}:
 	case <-c.failed:
+		reply(nil)
 		return
 	case <-ctx.Done():
+		reply(nil)
 		return
 	}
 	s, id := c.session, env.ID.Of(raw)
 	key := clientID(id)
 	if err := s.begin(key); err != nil {
 		<-c.slots
-		c.write(c.front.callFailed(nil, s, id, err))
+		reply(c.front.callFailed(nil, s, id, err))
 		return
 	}
 	c.calls.Go(func() {
@@ -204,7 +210,39 @@ func (c *stdio) answer(ctx context.Context, raw []byte, env jsonrpc.Envelope) {
 		}
 		answer := c.front.begun(nil, s, key, raw, &env, progress)
 		written()
-		c.write(answer)
+		reply(answer)
+	})
+}
+
+// batch answers an array of messages, which 2025-03-26 demands of every
+// transport, with one array.
+func (c *stdio) batch(ctx context.Context, raw []byte) {
+	messages, code, fault := splitBatch(raw)
+	if fault != "" {
+		c.write(jsonrpc.AppendError(nil, nil, code, fault))
+		return
+	}
+	answers := make([][]byte, len(messages))
+	var running sync.WaitGroup
+	for i, message := range messages {
+		var env jsonrpc.Envelope
+		switch err := jsonrpc.Scan(message, c.front.limits, &env); {
+		case err != nil:
+			code, text := scanError(err)
+			answers[i] = jsonrpc.AppendError(nil, env.ID.Of(message), code, text)
+		case env.Kind == jsonrpc.Request:
+			running.Add(1)
+			c.answer(ctx, message, env, func(answer []byte) {
+				answers[i] = answer
+				running.Done()
+			})
+		case env.Kind == jsonrpc.Notification:
+			c.front.notify(c.session, message, &env)
+		}
+	}
+	c.calls.Go(func() {
+		running.Wait()
+		c.write(joinAnswers(answers))
 	})
 }
 

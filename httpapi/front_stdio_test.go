@@ -347,3 +347,39 @@ func TestStdioPanicsAreContained(t *testing.T) {
 	p.send(progressCall("1", "1"))
 	wantRPCError(t, []byte(p.read()), "1", codeInternal, "internal error")
 }
+
+// 2025-03-26: "implementations MUST support receiving JSON-RPC batches", over
+// whichever transport.
+func TestStdioBatches(t *testing.T) {
+	fl := newFleet(ready("s", `{"name":"x"}`), ready("hang", `{"name":"x"}`))
+	fl.servers["hang"].do = fl.servers["hang"].hang
+	const ping = `{"jsonrpc":"2.0","id":"b","method":"ping"}`
+	p := serveStdio(t, fl)
+	p.send("[" + ping + "]")
+	wantRPCError(t, []byte(p.read()), "null", codeInvalidRequest, "batches are not supported")
+	p.send(strings.Replace(initializeLine, "2025-06-18", batchVersion, 1))
+	p.read()
+	for body, code := range map[string]int{`[]`: codeInvalidRequest, `[1,`: codeParse, "[" + strings.Repeat(ping+",", maxBatch) + ping + "]": codeInvalidRequest} {
+		p.send(body)
+		wantRPCError(t, []byte(p.read()), "null", code, "batch")
+	}
+	p.send(`[{"jsonrpc":"2.0","method":"notifications/initialized"},{"jsonrpc":"2.0","id":1,"result":{}}]`) // gets no answer
+	p.send(`[` + ping + `,7,` + callBody("3", "s__x", `{"a":1}`) + `,` + callBody("4", "hang__x", "{}") + `,` + callBody("5", "s__none", "{}") + `]`)
+	eventually(t, "the call hangs", func() bool { return fl.servers["hang"].hanging() == 1 })
+	p.send(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":4}}`)
+	got := p.read()
+	for _, want := range []string{
+		`[{"jsonrpc":"2.0","id":"b","result":{}},{"jsonrpc":"2.0","id":null,"error":{"code":-32600,`, `,{"jsonrpc":"2.0","id":3,"result":{"content":[]}},{"jsonrpc":"2.0","id":5,"error":{"code":-32602,`,
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%s\nlacks %s", got, want)
+		}
+	}
+	if strings.Contains(got, `"id":4`) {
+		t.Errorf("the cancelled call was answered: %s", got)
+	}
+	p.in.Close()
+	if err := p.wait(); err != nil || p.out.Scan() {
+		t.Errorf("ended with %v and %q", err, p.out.Text())
+	}
+}
