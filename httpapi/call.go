@@ -13,6 +13,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/aabb9013/hangar/backends"
+	"github.com/aabb9013/hangar/internal/jsonrpc"
 	"github.com/aabb9013/hangar/supervisor"
 )
 
@@ -21,6 +22,10 @@ const (
 	minCallTimeout = 1 * time.Second
 	maxCallTimeout = 300 * time.Second
 )
+
+// maxArgumentsDepth is how deep arguments may nest: in a message of MCP the
+// request and its params are around them. Some servers end at a deeper one.
+const maxArgumentsDepth = jsonrpc.DefaultMaxDepth - 2
 
 // restSession marks the fair-queueing keys of REST callers, so that they never
 // meet the key of an MCP session. Each connection is one session.
@@ -107,6 +112,8 @@ func callArguments(body []byte) ([]byte, error) {
 	switch {
 	case len(body) == 0:
 		return []byte("{}"), nil
+	case nesting(body) > maxArgumentsDepth:
+		return nil, badRequest("the arguments nest deeper than %d levels", maxArgumentsDepth)
 	case !utf8.Valid(body), !json.Valid(body):
 		return nil, badRequest("the body is not valid JSON")
 	case body[0] != '{':

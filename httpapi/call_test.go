@@ -132,7 +132,10 @@ func TestCallFailures(t *testing.T) {
 }
 
 func TestBadArgumentsReachNoServer(t *testing.T) {
-	for _, body := range []string{"[]", "1", "null", "{", `{"a":}`, "{}{}", "{\"a\":\"\xff\"}", "x"} {
+	for _, body := range []string{
+		"[]", "1", "null", "{", `{"a":}`, "{}{}", "{\"a\":\"\xff\"}", "x",
+		`{"a":` + strings.Repeat("[", maxArgumentsDepth) + strings.Repeat("]", maxArgumentsDepth) + `}`,
+	} {
 		rt := testFleet()
 		r := send(t, testAPI(rt), request{method: "POST", path: addCall, body: body})
 		if r.status != 400 || rt.changed() != 0 {
