@@ -133,6 +133,10 @@ func (f *Front) openSession(ctx *fasthttp.RequestCtx, body []byte, env *jsonrpc.
 	if ok {
 		told := f.runtime.FleetVersion()
 		s, err := f.sessions.open(version)
+		if errors.Is(err, supervisor.ErrClosing) {
+			tellClosing(ctx, env.ID.Of(body))
+			return
+		}
 		if err != nil {
 			ctx.Response.Header.Set("Retry-After", "60")
 			httpError(ctx, fasthttp.StatusServiceUnavailable, env.ID.Of(body), codeOverloaded, err.Error())
@@ -162,12 +166,16 @@ func (f *Front) sessionOf(ctx *fasthttp.RequestCtx, h *edgeHeaders, id []byte) *
 	switch {
 	case s != nil:
 	case f.isClosing(): // and has ended its session
-		ctx.Response.Header.Set("Retry-After", "5")
-		httpError(ctx, fasthttp.StatusServiceUnavailable, id, codeClosing, supervisor.ErrClosing.Error())
+		tellClosing(ctx, id)
 	default:
 		httpError(ctx, fasthttp.StatusNotFound, id, codeInvalidRequest, "no such session: send initialize again")
 	}
 	return s
+}
+
+func tellClosing(ctx *fasthttp.RequestCtx, id []byte) {
+	ctx.Response.Header.Set("Retry-After", "5")
+	httpError(ctx, fasthttp.StatusServiceUnavailable, id, codeClosing, supervisor.ErrClosing.Error())
 }
 
 func (f *Front) isClosing() bool {

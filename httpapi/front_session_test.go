@@ -214,8 +214,9 @@ func TestFullSessionTableAnswers503(t *testing.T) {
 	}
 	f.Close()
 	r = c.post(`{"jsonrpc":"2.0","id":3,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}`)
-	if r.status != 503 {
-		t.Errorf("after Close: %d", r.status)
+	wantRPCError(t, r.body, "3", codeClosing, "closing")
+	if r.status != 503 || r.header.Get("Retry-After") != "5" {
+		t.Errorf("after Close: %d %v", r.status, r.header)
 	}
 }
 
