@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -64,7 +65,6 @@ func New(opts Options) *API {
 	a := &API{
 		runtime:   opts.Runtime,
 		log:       opts.Logger,
-		guard:     newEdgeGuard(opts.AllowedHosts, opts.AllowedOrigins),
 		maxBody:   opts.MaxBodyBytes,
 		mcp:       opts.MCP,
 		authorize: opts.Authorize,
@@ -72,6 +72,11 @@ func New(opts Options) *API {
 	}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
+	}
+	var unusable []string
+	if a.guard, unusable = newEdgeGuard(opts.AllowedHosts, opts.AllowedOrigins); len(unusable) > 0 {
+		a.log.Warn("allowed hosts are names with or without a port, allowed origins begin with a scheme; these are not heeded",
+			"values", cleanText(strings.Join(unusable, ", "), 500))
 	}
 	if a.maxBody <= 0 {
 		a.maxBody = DefaultMaxBodyBytes

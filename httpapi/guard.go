@@ -19,25 +19,29 @@ type edgeGuard struct {
 
 type hostName struct{ name, port []byte } // no port: any
 
-func newEdgeGuard(hosts, origins []string) edgeGuard {
-	var g edgeGuard
+// newEdgeGuard also returns the names that cannot be heeded.
+func newEdgeGuard(hosts, origins []string) (g edgeGuard, unusable []string) {
 	for _, h := range hosts {
-		h = strings.TrimSpace(h)
-		if ip, err := netip.ParseAddr(h); err == nil && ip.Is6() {
-			h = "[" + ip.String() + "]" // as it stands in a URL, and so in the header
+		name := strings.TrimSpace(h)
+		if ip, err := netip.ParseAddr(name); err == nil && ip.Is6() {
+			name = "[" + ip.String() + "]" // as it stands in a URL, and so in the header
 		}
-		if h == "*" {
+		if name == "*" {
 			g.anyHost = true
-		} else if name, port, ok := splitHostPort([]byte(h)); ok {
+		} else if name, port, ok := splitHostPort([]byte(name)); ok && !bytes.ContainsRune(name, '*') {
 			g.hosts = append(g.hosts, hostName{name: name, port: port})
+		} else if h != "" {
+			unusable = append(unusable, h)
 		}
 	}
 	for _, o := range origins {
-		if o = strings.TrimSuffix(strings.TrimSpace(o), "/"); strings.Contains(o, "://") {
-			g.origins = append(g.origins, []byte(o))
+		if origin := strings.TrimSuffix(strings.TrimSpace(o), "/"); strings.Contains(origin, "://") {
+			g.origins = append(g.origins, []byte(origin))
+		} else if o != "" {
+			unusable = append(unusable, o)
 		}
 	}
-	return g
+	return g, unusable
 }
 
 // check tells why a request is refused; origin says that it has the header.

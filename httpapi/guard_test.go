@@ -118,6 +118,18 @@ func sendWithURI(t *testing.T, a *API, uri string) reply {
 	return reply{status: ctx.Response.StatusCode(), body: bytes.Clone(ctx.Response.Body())}
 }
 
+func TestNamesThatCannotBeHeededAreTold(t *testing.T) {
+	var log bytes.Buffer
+	testAPI(testFleet(), func(o *Options) {
+		o.Logger = logTo(&log)
+		o.AllowedHosts = []string{"hangar.example", " pinned.example:81", "*", "::1", "", "http://a.example", "*.b.example"}
+		o.AllowedOrigins = []string{"https://console.example", "", "c.example"}
+	})
+	if !strings.Contains(log.String(), `values="http://a.example, *.b.example, c.example"`) {
+		t.Errorf("told was: %s", log.String())
+	}
+}
+
 func TestStarTurnsTheHostCheckOff(t *testing.T) {
 	a := testAPI(testFleet(), func(o *Options) { o.AllowedHosts = []string{"*"} })
 	if r := send(t, a, request{method: "GET", path: "/health/live", header: map[string]string{"Host": "10.0.0.7:8000"}}); r.status != 200 {
@@ -145,7 +157,7 @@ func TestCorrelationIDIsEchoedClean(t *testing.T) {
 }
 
 func TestGuardDoesNotAllocate(t *testing.T) {
-	g := newEdgeGuard([]string{"hangar.example"}, nil)
+	g, _ := newEdgeGuard([]string{"hangar.example"}, nil)
 	var ctx fasthttp.RequestCtx
 	ctx.Request.Header.SetHost("hangar.example:8000")
 	ctx.Request.Header.Set("Origin", "http://localhost:3000")
