@@ -107,7 +107,12 @@ func (l *edgeListener) Close() (err error) {
 
 // track takes a connection in; it refuses one too many of an address.
 func (l *edgeListener) track(c net.Conn) (*edgeConn, bool) {
-	conn := &edgeConn{Conn: c, stream: rawio.NewStream(c), owner: l, since: time.Now()}
+	conn := &edgeConn{Conn: c, owner: l, since: time.Now()}
+	switch c.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		// Not what has one of these inside: it may change what passes.
+		conn.stream = rawio.NewStream(c)
+	}
 	if tcp, ok := c.RemoteAddr().(*net.TCPAddr); ok {
 		conn.ip = tcp.AddrPort().Addr()
 	}
@@ -167,7 +172,7 @@ func (l *edgeListener) closeConns() int {
 // may overtake the answer that says why the request was refused.
 type edgeConn struct {
 	net.Conn
-	stream *rawio.Stream // of Conn, nil where it is no descriptor
+	stream *rawio.Stream // of Conn, nil where it is no bare socket
 	owner  *edgeListener
 	ip     netip.Addr // of the other end, none for a Unix socket
 	since  time.Time
