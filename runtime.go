@@ -283,8 +283,9 @@ func (rt *Runtime) Serve(ctx context.Context, ln net.Listener) error {
 }
 
 // ServeStdio speaks MCP with one client over a pair of streams until in ends,
-// ctx does, or Close begins. Only JSON-RPC is written to out. A read of in that
-// is under way is not interrupted: who wants that closes in.
+// ctx does, or Close begins. Only JSON-RPC is written to out. A read of in or a
+// write to out that is under way is not interrupted, and it returns only after a
+// write: who wants that ended closes them.
 func (rt *Runtime) ServeStdio(ctx context.Context, in io.Reader, out io.Writer) error {
 	if _, err := rt.system(); err != nil {
 		return err

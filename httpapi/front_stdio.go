@@ -39,8 +39,8 @@ type stdio struct {
 // ServeStdio serves one client over a pair of streams, one message (or batch) per line,
 // until in ends, ctx is done or out fails. Only JSON-RPC goes to out. Requests
 // under way finish before it returns; when ctx is done they get a bounded time,
-// and when out fails they are cancelled. The read of in is not interrupted when
-// ctx ends: the caller closes it.
+// and when out fails they are cancelled. A read of in or a write to out is not
+// interrupted when ctx ends: the caller closes them.
 func (f *Front) ServeStdio(ctx context.Context, in io.Reader, out io.Writer) error {
 	reading, stopReading := context.WithCancel(ctx)
 	defer stopReading()
