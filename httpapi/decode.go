@@ -17,6 +17,11 @@ import (
 // than two levels.
 const maxDepth = 32
 
+// maxMembers bounds the members of one object that is taken apart, which take
+// some twenty times their bytes of memory. None needs more than the 100
+// variables of an environment.
+const maxMembers = 1000
+
 // object is a decoded JSON object, its keys exactly as sent. encoding/json
 // alone would match keys without regard to case and let the last of two equal
 // keys win, so that two readers of one body could disagree about it.
@@ -51,6 +56,9 @@ func splitObject(data []byte) (object, error) {
 		return object{}, badRequest("the body is not valid JSON")
 	}
 	for dec.More() {
+		if len(o.keys) == maxMembers {
+			return object{}, badRequest("the body has an object of more than %d members", maxMembers)
+		}
 		key, err := dec.Token()
 		if err != nil {
 			return object{}, badRequest("the body is not valid JSON")
@@ -245,7 +253,7 @@ func (f *fields) textMap(name string) *map[string]string {
 	}
 	o, err := splitObject(raw)
 	if err != nil {
-		f.fault(name, "must have each name once")
+		f.fault(name, "must have each name once, and no more than %d", maxMembers)
 		return nil
 	}
 	m := make(map[string]string, len(o.keys))

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -35,6 +36,9 @@ var badBodies = []struct {
 	{"key twice, escaped", `{"mode":"subprocess","\u006dode":"docker"}`, 400, `"mode" is there twice`},
 	{"deep", `{"env":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`, 400, "deeper than 32"},
 	{"deep and broken", strings.Repeat(`{"a":`, 100_000), 400, "deeper than 32"},
+
+	{"too many members", `{` + manyMembers(maxMembers+1) + `}`, 400, "more than 1000 members"},
+	{"too many variables", `{"mcp_server_id":"a","mode":"subprocess","command":["x"],"env":{` + manyMembers(maxMembers+1) + `}}`, 422, "env must have each name once, and no more than 1000"},
 
 	{"nothing", `{}`, 422, "mcp_server_id is required; mode is required"},
 	{"id null", `{"mcp_server_id":null,"mode":"subprocess","command":["x"]}`, 422, "mcp_server_id is required"},
@@ -260,4 +264,26 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("%q: the line is no JSON", body)
 		}
 	})
+}
+
+// manyMembers is the inside of an object with n of them.
+func manyMembers(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `"k%d":"",`, i)
+	}
+	return strings.TrimSuffix(b.String(), ",")
+}
+
+// A message of /mcp may hold millions of members, which must not be noted.
+func TestDecodingStopsAtTooManyMembers(t *testing.T) {
+	body := []byte(`{` + manyMembers(100_000) + `}`)
+	n := testing.AllocsPerRun(1, func() {
+		if _, err := toolArgs(body, "state_filter"); err == nil {
+			t.Fatal("they were taken")
+		}
+	})
+	if n > 20*maxMembers {
+		t.Errorf("%v allocations", n)
+	}
 }

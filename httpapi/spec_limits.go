@@ -20,7 +20,7 @@ func (f *fields) limits() (l supervisor.Limits) {
 	}
 	o, err := splitObject(raw)
 	if err != nil {
-		f.fault("resources", "must have each name once")
+		f.fault("resources", "must have each name once, and no more than %d", maxMembers)
 		return l
 	}
 	for _, key := range o.keys {

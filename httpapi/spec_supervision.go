@@ -46,7 +46,7 @@ func (f *fields) backoff() supervisor.Backoff {
 	}
 	o, err := splitObject(raw)
 	if err != nil {
-		f.fault("backoff", "must have each name once")
+		f.fault("backoff", "must have each name once, and no more than %d", maxMembers)
 		return supervisor.Backoff{}
 	}
 	inner := &fields{object: o}

@@ -47,7 +47,7 @@ func toolItems(c *backends.Catalogue) []json.RawMessage {
 func toolItem(t backends.Tool) json.RawMessage {
 	own := object{}
 	if json.Valid(t.Raw) && bytes.HasPrefix(bytes.TrimSpace(t.Raw), []byte("{")) {
-		// An object with a key twice is left out as a whole.
+		// An object with a key twice, or far too many, is left out as a whole.
 		own, _ = splitObject(t.Raw)
 	}
 	description, ok := own.values["description"]
