@@ -2,6 +2,7 @@ package hangar
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -182,7 +183,7 @@ func (rt *Runtime) loadAgain(path string) (*config.Config, error) {
 	var next *config.Config
 	var err error
 	if path == "" {
-		next, err = config.Load(rt.opts.ConfigFile, os.LookupEnv)
+		next, err = rt.readAgain()
 	} else {
 		next, err = config.LoadInside(filepath.Dir(rt.opts.ConfigFile), path, os.LookupEnv)
 	}
@@ -190,6 +191,18 @@ func (rt *Runtime) loadAgain(path string) (*config.Config, error) {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	return next, supported(next)
+}
+
+// readAgain reads the configuration file and leaves word for the watch of what
+// it had.
+func (rt *Runtime) readAgain() (*config.Config, error) {
+	text, err := config.ReadFile(rt.opts.ConfigFile)
+	if err != nil {
+		return nil, err
+	}
+	digest := sha256.Sum256(text)
+	rt.read.Store(&digest)
+	return config.Parse(rt.opts.ConfigFile, text, os.LookupEnv)
 }
 
 // apply carries a plan out, one server or group at a time: groups lose their

@@ -107,3 +107,17 @@ func TestFileIsFollowedHoweverItIsReplaced(t *testing.T) {
 		})
 	}
 }
+
+// A change that somebody else has applied, and that was taken back before the
+// watch looked, is taken back in the fleet, too.
+func TestFileThatWasPutBackIsSeen(t *testing.T) {
+	const how = "config_reload: {interval_s: 3600}\n"
+	path := writeConfig(t, how+stubYAML("a"))
+	rt := open(t, hangar.Options{ConfigFile: path})
+	rewrite(t, path, how+stubYAML("b"))
+	if _, err := rt.Reload(t.Context(), hangar.ReloadOptions{}); err != nil || ids(rt) != "b" {
+		t.Fatalf("%v, servers %s", err, ids(rt))
+	}
+	rewrite(t, path, how+stubYAML("a"))
+	eventually(t, "a", func() bool { return ids(rt) == "a" })
+}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -48,8 +49,9 @@ type Runtime struct {
 	api     *httpapi.API
 	front   *httpapi.Front
 	started time.Time
-	reload  chan struct{} // holds the one reload at a time
-	reloads atomic.Int32  // under way or waiting
+	reload  chan struct{}                     // holds the one reload at a time
+	reloads atomic.Int32                      // under way or waiting
+	read    atomic.Pointer[[sha256.Size]byte] // digest of the configuration file as it was read last
 	watches sync.WaitGroup
 	rewatch chan config.ConfigReload // holds the one that the watch has not heard yet
 	backups sync.Mutex               // one writes at a time
@@ -92,6 +94,7 @@ func New(opts Options) (*Runtime, error) {
 		opts: opts, cfg: cfg, logger: logger, reload: make(chan struct{}, 1), rewatch: make(chan config.ConfigReload, 1),
 		closing: make(chan struct{}), drained: make(chan struct{}), closed: make(chan struct{}),
 	}
+	rt.read.Store(&cfg.Digest)
 	var random [8]byte
 	rand.Read(random[:]) // never fails
 	rt.runID = binary.LittleEndian.Uint64(random[:])

@@ -233,15 +233,16 @@ func (w *fileWatch) byPolling() (over bool) {
 	}
 }
 
-// look reloads if the content is another than last time. A file that is away
-// for a moment, or for good, changes nothing: what runs goes on.
+// look reloads if the content is another than last time, or than what another
+// reload has read since: that one may have taken what is gone from the file again.
+// A file that is away for a moment, or for good, changes nothing: what runs goes on.
 func (w *fileWatch) look() {
 	data, err := config.ReadFile(w.path)
 	if err != nil {
 		return
 	}
 	digest := sha256.Sum256(data)
-	if digest == w.seen {
+	if digest == w.seen && digest == *w.rt.read.Load() {
 		return
 	}
 	w.seen = digest
