@@ -107,8 +107,8 @@ func (r *registry) goOn(cells []*cell) {
 	}
 }
 
-// stoppedForGood: an operator has stopped the server before the runtime ended, and
-// nobody has wanted it since.
+// stoppedForGood: an operator has stopped the server, in this runtime or the one
+// before, and nobody has wanted it since.
 func stoppedForGood(c *cell) bool {
 	k := c.kept.Load()
 	return k != nil && k.down
@@ -120,5 +120,13 @@ func (r *registry) keepRunning(cells ...*cell) {
 		if c.durable.Restart == supervisor.Permanent {
 			r.sys.tell(c.pid, serveWanted{answer: func(error) {}}) // it says itself why it does not start
 		}
+	}
+}
+
+// keepRunningAfter is keepRunning for a server whose spec was old until now: only a
+// change that makes it permanent undoes an operator's stop.
+func (r *registry) keepRunningAfter(old supervisor.ServerSpec, c *cell) {
+	if old.Restart != supervisor.Permanent || !stoppedForGood(c) {
+		r.keepRunning(c)
 	}
 }

@@ -47,13 +47,14 @@ func (r *registry) put(m putServer) {
 	r.busy[id] = true
 	r.commit(batch, func(err error) {
 		if err == nil {
-			linked := !slices.Equal(c.durable.DependsOn, m.spec.DependsOn)
+			old := c.durable
+			linked := !slices.Equal(old.DependsOn, m.spec.DependsOn)
 			c.durable = m.spec
 			if linked {
 				r.publish(slices.Clone(r.sys.fleet.Load().order)) // with the new graph, before the server asks for it
 			}
 			r.sys.tell(c.pid, changeSpec{m.spec, m.replace, func(err error) { answer(m.reply, err) }})
-			r.keepRunning(c)
+			r.keepRunningAfter(old, c)
 		} else {
 			answer(m.reply, err)
 		}

@@ -217,3 +217,29 @@ func TestDeclaredToolsFollowTheSpec(t *testing.T) {
 		}
 	})
 }
+
+// An operator's stop of a permanent server outlasts a reload that changes
+// something else of it, as it outlasts the runtime.
+func TestReloadLeavesAStoppedPermanentServerDown(t *testing.T) {
+	for _, how := range []Replace{KeepInstance, DrainInstance, KillInstance, HandOver} {
+		bubble(t, func(t *testing.T) {
+			s := newTestSystem(t, nil, fromFile("a", restart(supervisor.Permanent)))
+			synctest.Wait()
+			s.wantState("a", supervisor.Ready, supervisor.PhaseNone)
+			if err := s.Stop(t.Context(), "a", "maintenance"); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Put(t.Context(), fromFile("a", restart(supervisor.Permanent), described("new")), how); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			s.wantState("a", supervisor.Cold, supervisor.PhaseNone)
+			s.mustEcho("a")
+			if err := s.Put(t.Context(), fromFile("a", restart(supervisor.Permanent), described("newer")), how); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			s.wantState("a", supervisor.Ready, supervisor.PhaseNone)
+		})
+	}
+}

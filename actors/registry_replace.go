@@ -46,13 +46,14 @@ func (r *registry) handedOver(m putServer, c *cell, err error) {
 		r.free(id)
 		return
 	}
+	old := c.durable
 	c.durable = m.spec
 	r.commit(r.handOverEvent(supervisor.ServerUpdated, id), func(err error) {
 		if err != nil {
 			err = fmt.Errorf("server %q runs with its new configuration, but that could not be recorded: %w", id, err)
 		}
 		answer(m.reply, err)
-		r.keepRunning(c)
+		r.keepRunningAfter(old, c)
 		r.free(id)
 	})
 }
