@@ -95,7 +95,7 @@ const secretsFile = `
 mcp_servers:
   a:
     command: [run, --api-key, hunter2, --token=hunter2, API_TOKEN=hunter2, "https://u:hunter2@h/x", "--url=https://h/?api_key=hunter2", plain]
-    args: [--password, hunter2, -H, "x-api-key: hunter2", --header, "Authorization: Bearer hunter2", "--header=X-Api-Key: hunter2", '{"password": "hunter2"}', ghp_hunter2hunter2hunter2, "-H", "Authorization: Bearer ${UNSET:-hunter2}", DB_PASS=hunter2, --db-pass, hunter2, -H, "Cookie: session=hunter2", --passphrase=hunter2, "host=db password=hunter2", "u:hunter2@h:1", "--proxy=u:hunter2@h"]
+    args: [--password, hunter2, -H, "x-api-key: hunter2", --header, "Authorization: Bearer hunter2", "--header=X-Api-Key: hunter2", '{"password": "hunter2"}', ghp_hunter2hunter2hunter2, "-H", "Authorization: Bearer ${UNSET:-hunter2}", DB_PASS=hunter2, --db-pass, hunter2, -H, "Cookie: session=hunter2", --passphrase=hunter2, "host=db password=hunter2", "u:hunter2@h:1", "--proxy=u:hunter2@h", --token, "-Hhunter2hunter2hunter2", --key, --verbose]
     env: {HOST: hunter2, TOKEN: "${TOKEN}", WITH_DEFAULT: "${UNSET:-hunter2}", MIXED: "hunter2${TOKEN}", EMPTY: ""}
     description: no secret
     tools: [{name: t, inputSchema: {type: object, properties: {token: {type: string, default: sk-hunter2hunter2hunter2}}}}]

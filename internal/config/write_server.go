@@ -120,7 +120,7 @@ func secretWord(command []string, i int, written string) secretPart {
 	word := command[i]
 	name, value, assigned := strings.Cut(word, "=")
 	switch {
-	case i > 0 && !strings.HasPrefix(word, "-") && opensSecret(command[i-1]):
+	case i > 0 && opensSecret(command[i-1]) && (!strings.HasPrefix(word, "-") || redact.LooksSecret(word)): // a token may begin with a dash
 		return wholeWord
 	case assigned && value != "" && !strings.Contains(name, "://") && (redact.Sensitive(name) || secretURL(value)):
 		return afterSign

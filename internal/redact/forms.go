@@ -17,10 +17,10 @@ const (
 	randomToken   = 20
 )
 
-// looksSecret tells whether a whole value has the form of a secret: a token of
+// LooksSecret tells whether a whole value has the form of a secret: a token of
 // a known service, or one long word of mixed letters and digits that is no
 // path or address.
-func looksSecret(value string) bool {
+func LooksSecret(value string) bool {
 	if hasTokenForm(value) {
 		return true
 	}

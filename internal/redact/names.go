@@ -44,7 +44,7 @@ func eachArgument(command []string, yield func(arg, shown, secret string)) {
 		flag := strings.HasPrefix(arg, "-")
 		shown, secret := arg, ""
 		switch {
-		case hideNext && (!flag || looksSecret(arg)): // a token may begin with a dash
+		case hideNext && (!flag || LooksSecret(arg)): // a token may begin with a dash
 			shown, secret = Mark, arg
 		case assigned && Sensitive(name) && value != "":
 			shown, secret = name+"="+Mark, value

@@ -29,13 +29,13 @@ func (r *Redactor) Add(command []string, env map[string]string) *Redactor {
 		values = slices.Clone(r.values)
 	}
 	for name, value := range env {
-		if Sensitive(name) || looksSecret(value) {
+		if Sensitive(name) || LooksSecret(value) {
 			values = appendForms(values, value)
 		}
 		values = appendAddress(values, value)
 	}
 	eachArgument(command, func(arg, _, secret string) {
-		if looksSecret(arg) {
+		if LooksSecret(arg) {
 			secret = arg
 		}
 		values = appendForms(values, secret)
@@ -88,7 +88,7 @@ func appendAddress(values []string, raw string) []string {
 		if err != nil {
 			plain = value
 		}
-		if Sensitive(name) || looksSecret(plain) {
+		if Sensitive(name) || LooksSecret(plain) {
 			values = appendForms(appendForms(values, plain), value)
 		}
 	}
