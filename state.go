@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -82,7 +83,8 @@ func BackupDir(ctx context.Context, dir, path string) (info BackupInfo, err erro
 	if dir, err = existing(dir); err != nil {
 		return BackupInfo{}, err
 	}
-	store, err := persistence.Open(persistence.Options{Dir: dir})
+	// How much is kept is for the runtime to say: a backup drops nothing.
+	store, err := persistence.Open(persistence.Options{Dir: dir, MaxLogBytes: math.MaxInt64})
 	if err != nil {
 		return BackupInfo{}, err
 	}
