@@ -235,6 +235,9 @@ func Restore(backup, dir string, force bool, audit Auditor) (*Restored, error) {
 	if err != nil {
 		return nil, err
 	}
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = real // a link stays, and what it leads to is replaced where it is
+	}
 	if err := readBackup(backup, nil); err != nil {
 		return nil, err
 	}

@@ -248,3 +248,25 @@ func TestBackupThatIsGivenUpLeavesNoFile(t *testing.T) {
 		t.Errorf("through a link: got %v", err)
 	}
 }
+
+// A link to a directory stays one, and what it leads to stays on its volume.
+func TestRestoreOverALinkReplacesWhatItLeadsTo(t *testing.T) {
+	volume, link := t.TempDir(), filepath.Join(t.TempDir(), "data")
+	dir := filepath.Join(volume, "data")
+	s := filledStore(t, dir)
+	info, err := s.BackupHere(t.Context())
+	if err = errors.Join(err, s.Close(), os.Symlink(dir, link)); err != nil {
+		t.Fatal(err)
+	}
+	r, err := persistence.Restore(info.Path, link, true, nil)
+	if err != nil || filepath.Dir(r.Replaced) != volume {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if to, err := os.Readlink(link); err != nil || to != dir {
+		t.Errorf("the link leads to %q, %v", to, err)
+	}
+	if _, err := os.Stat(info.Path); err != nil {
+		t.Errorf("the backups did not stay: %v", err)
+	}
+	wantSound(t, link)
+}
