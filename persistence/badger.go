@@ -107,6 +107,7 @@ func openLocked(opts Options, lock *dirLock) (*Badger, error) {
 	if err := s.space.roomToFlush(); err != nil {
 		return nil, err
 	}
+	s.tellDamagedWAL()
 	if s.db, err = openBadger(opts, size, s.space); err != nil {
 		return nil, err
 	}

@@ -88,8 +88,9 @@ type Auditor interface {
 }
 
 // Verify reads a directory that nobody has open and reports what is wrong with
-// it: every checksum, the chain of the blocks from its anchor to its end, the
-// numbers, the index, the journal, and what the auditor finds (nil: nothing).
+// it: every checksum, also of the write-ahead files, the chain of the blocks from
+// its anchor to its end, the numbers, the index, the journal, and what the auditor
+// finds (nil: nothing).
 // The directory is not changed; the temporary directory takes a copy of badger's
 // write-ahead files. Errors: ErrLocked, ErrForeign, ErrUnwritable when it
 // cannot be read. Damage is no error.
@@ -107,7 +108,15 @@ func Verify(dir string, audit Auditor) (*Report, error) {
 		return nil, fmt.Errorf("cannot verify %s: %w", dir, err)
 	}
 	defer os.RemoveAll(copied)
-	return verify(dir, copied, audit)
+	lost, err := damagedWAL(copied) // before it is opened, which cuts the damage off
+	if err != nil {
+		return nil, fmt.Errorf("cannot verify %s: %w", dir, err)
+	}
+	report, err := verify(dir, copied, audit)
+	if report != nil {
+		report.add(lost...)
+	}
+	return report, err
 }
 
 func verify(dir, copied string, audit Auditor) (report *Report, err error) {
