@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/aabb9013/hangar"
 )
 
@@ -120,4 +122,38 @@ func TestFileThatWasPutBackIsSeen(t *testing.T) {
 	}
 	rewrite(t, path, how+stubYAML("a"))
 	eventually(t, "a", func() bool { return ids(rt) == "a" })
+}
+
+// A change that came while the state took no writes is applied when it does again,
+// though the file gives no sign any more.
+func TestFileThatChangedOnAFullVolumeIsAppliedLater(t *testing.T) {
+	for name, how := range map[string]string{
+		"events": "config_reload: {interval_s: 3600}\n", "polling": "config_reload: {use_watchdog: false, interval_s: 0.1}\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			volume, log := t.TempDir(), &recorder{}
+			if err := unix.Mount("tmpfs", volume, "tmpfs", 0, "size=64m"); err != nil {
+				t.Skip(err)
+			}
+			t.Cleanup(func() { _ = unix.Unmount(volume, unix.MNT_DETACH) })
+			path := writeConfig(t, how+stubYAML("a"))
+			rt := open(t, hangar.Options{
+				ConfigFile: path, DataDir: filepath.Join(volume, "data"), Logger: slog.New(slog.NewTextHandler(log, nil)),
+			})
+			fill := filepath.Join(volume, "fill")
+			if err := os.WriteFile(fill, make([]byte, 64<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+				t.Fatal(err)
+			}
+			rewrite(t, path, how+stubYAML("b"))
+			eventually(t, "refused", func() bool { return log.count("msg=ConfigurationReloadFailed") > 0 })
+			if ids(rt) != "a" {
+				t.Errorf("servers %s", ids(rt))
+			}
+			if err := os.Remove(fill); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "b", func() bool { return ids(rt) == "b" })
+		})
+	}
 }

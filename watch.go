@@ -46,10 +46,11 @@ func (rt *Runtime) watchAs(how config.ConfigReload) {
 // fileWatch follows one file through writes, renames over it, and swaps of
 // symbolic links on the way to it.
 type fileWatch struct {
-	rt   *Runtime
-	path string
-	how  config.ConfigReload
-	seen [sha256.Size]byte // digest of the content that was looked at last
+	rt    *Runtime
+	path  string
+	how   config.ConfigReload
+	seen  [sha256.Size]byte // digest of the content that was looked at last
+	waits bool              // the last reload changed less than the file says, for want of room
 	// places is where the way to the file can be turned, see placesOf.
 	places map[string]bool
 	whole  bool
@@ -133,7 +134,9 @@ func (w *fileWatch) byEvents() (over, possible bool) {
 		case <-settle.C:
 			first = time.Time{}
 			err := w.follow(watcher) // before the look: what comes after it is a sign again
-			w.look()
+			if w.look() {
+				settle.Reset(maxSettleTime)
+			}
 			if err != nil {
 				w.rt.logger.Warn("the configuration file is polled, its directory cannot be watched", "err", err)
 				return false, false
@@ -236,18 +239,24 @@ func (w *fileWatch) byPolling() (over bool) {
 // look reloads if the content is another than last time, or than what another
 // reload has read since: that one may have taken what is gone from the file again.
 // A file that is away for a moment, or for good, changes nothing: what runs goes on.
-func (w *fileWatch) look() {
+// It is to look again if the state took no writes, so that the reload waits for room.
+func (w *fileWatch) look() (again bool) {
 	data, err := config.ReadFile(w.path)
 	if err != nil {
-		return
+		return false
 	}
 	digest := sha256.Sum256(data)
-	if digest == w.seen && digest == *w.rt.read.Load() {
-		return
+	if digest == w.seen && digest == *w.rt.read.Load() && !w.waits {
+		return false
+	}
+	if w.waits && w.rt.store.Stats().ReadOnly {
+		return true
 	}
 	w.seen = digest
 	ctx, cancel := until(context.Background(), w.rt.closing)
 	defer cancel()
 	// How it went is an event, and in the log.
-	_, _ = w.rt.Reload(ctx, ReloadOptions{RequestedBy: "file_watcher"})
+	_, err = w.rt.Reload(ctx, ReloadOptions{RequestedBy: "file_watcher"})
+	w.waits = errors.Is(err, ErrReadOnly)
+	return w.waits
 }
