@@ -38,6 +38,9 @@ func (t *tree) interpolate(n *yaml.Node, p *path) bool {
 			out.WriteString(found)
 			continue
 		}
+		if m[4] >= 0 && strings.Contains(text[m[4]:m[5]], "${") {
+			t.c.warn(positionOf(n), p, "the default of ${%s} ends at the first }; a variable in it is not replaced, and what follows is text", clip(text[m[2]:m[3]], 80))
+		}
 		value, ok := t.lookup(text, m)
 		if !ok {
 			t.c.fault(positionOf(n), p, "the environment variable %s is not set; set it, or write ${%s:-default}", clip(text[m[2]:m[3]], 80), clip(text[m[2]:m[3]], 80))

@@ -104,3 +104,13 @@ func TestVariablesCannotGrowTheFileWithoutBound(t *testing.T) {
 		t.Errorf("got %v", f)
 	}
 }
+
+func TestVariableInADefaultIsTold(t *testing.T) {
+	t.Parallel()
+	for written, want := range map[string]string{"${NOT:-${A}}": "${A}", "${A:-${NOT:-b}}": "a}"} {
+		c := mustParse(t, oneServer("description: '"+written+"'"), map[string]string{"A": "a"})
+		if c.Servers[0].Description != want || len(c.Warnings()) != 1 || !strings.Contains(c.Warnings()[0].Message, "ends at the first }") {
+			t.Errorf("%s: got %q, warnings %v", written, c.Servers[0].Description, c.Warnings())
+		}
+	}
+}
