@@ -133,6 +133,7 @@ func (rt *Runtime) reloadFrom(ctx context.Context, sys *actors.System, opts Relo
 		groups[spec.ID] = spec
 	}
 	result.Warnings = append(result.Warnings, undone(rt.configuration(), running, plan)...)
+	result.Warnings = append(result.Warnings, bereft(sys.GroupViews(), groups, plan)...)
 	result.Unchanged = append(plan.Unchanged, plan.UnchangedGroups...)
 	err = apply(ctx, sys, plan, specs, next.SideBySide(), groups, opts.Hasty, result)
 	var applied []string

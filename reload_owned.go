@@ -91,3 +91,20 @@ func undone(applied, running *config.Config, plan config.Plan) (warnings []strin
 	}
 	return warnings
 }
+
+// bereft tells which groups of the API lose members for good with servers that the
+// file does not have any more. Those that the file takes over have its members.
+func bereft(views []*supervisor.GroupView, next map[string]supervisor.GroupSpec, plan config.Plan) (warnings []string) {
+	for _, v := range views {
+		if _, named := next[v.Spec.ID]; named || v.Spec.Provenance == supervisor.FromConfig {
+			continue
+		}
+		for _, id := range plan.Removed {
+			if v.Spec.Has(id) {
+				warnings = append(warnings, fmt.Sprintf(
+					"group %q, made by the API, loses its member %q, which the file does not have any more; add it again when the server is back", v.Spec.ID, id))
+			}
+		}
+	}
+	return warnings
+}

@@ -119,3 +119,20 @@ func TestReloadTakesNothingAwayThatOthersDependOn(t *testing.T) {
 		t.Errorf("%v, servers %s", err, ids(rt))
 	}
 }
+
+// A group of the API loses a member with the file's server: that is told.
+func TestReloadTellsWhoLosesAMember(t *testing.T) {
+	path := writeConfig(t, quiet+stubYAML("a", "b"))
+	rt := open(t, hangar.Options{ConfigFile: path})
+	if err := rt.Groups().Create(t.Context(), hangar.GroupSpec{ID: "pool", Members: []hangar.GroupMember{{ID: "a"}, {ID: "b"}}}); err != nil {
+		t.Fatal(err)
+	}
+	rewrite(t, path, quiet+stubYAML("b"))
+	result, err := rt.Reload(t.Context(), hangar.ReloadOptions{})
+	if err != nil || len(result.Warnings) != 1 || !strings.Contains(result.Warnings[0], `group "pool", made by the API, loses its member "a"`) {
+		t.Errorf("%v, %v", result.Warnings, err)
+	}
+	if g, err := rt.Groups().Get("pool"); err != nil || len(g.Members) != 1 {
+		t.Errorf("%+v, %v", g, err)
+	}
+}
