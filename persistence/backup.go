@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"golang.org/x/sys/unix"
 )
 
 // A backup is one file: a first line, every entry of the store as it was at one
@@ -273,6 +274,9 @@ func Restore(backup, dir string, force bool, audit Auditor) (*Restored, error) {
 		if err = os.Rename(fresh, dir); err != nil && occupied {
 			err = errors.Join(err, os.Rename(r.Replaced, dir))
 		}
+	}
+	if errors.Is(err, unix.EBUSY) {
+		return nil, fmt.Errorf("cannot restore %s: %w: something is mounted there, which cannot be replaced; name a directory below it", dir, ErrUnwritable)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot restore %s: %w: %w", dir, ErrUnwritable, err)

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/aabb9013/hangar/persistence"
 	"github.com/aabb9013/hangar/persistence/storetest"
 )
@@ -269,4 +271,27 @@ func TestRestoreOverALinkReplacesWhatItLeadsTo(t *testing.T) {
 		t.Errorf("the backups did not stay: %v", err)
 	}
 	wantSound(t, link)
+}
+
+// A mount point cannot be replaced: the text says so, and what to do.
+func TestRestoreOverAMountPointIsRefused(t *testing.T) {
+	s := filledStore(t, filepath.Join(t.TempDir(), "data"))
+	info, err := s.BackupHere(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	volume := filepath.Join(t.TempDir(), "volume")
+	if err := os.Mkdir(volume, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", volume, "tmpfs", 0, "size=400m"); err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(volume, unix.MNT_DETACH) })
+	if _, err := persistence.Restore(info.Path, volume, false, nil); !errors.Is(err, persistence.ErrUnwritable) || !strings.Contains(err.Error(), "mounted there") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := persistence.Restore(info.Path, filepath.Join(volume, "data"), false, nil); err != nil {
+		t.Error(err)
+	}
 }

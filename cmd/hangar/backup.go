@@ -63,7 +63,8 @@ func backupCommand(f *serveFlags) *cobra.Command {
 		Short: "Make a data directory of a backup",
 		Long: "Make a data directory of a backup. The file is checked first, what is made of it is verified, and\n" +
 			"then takes its place in one step; if anything fails the directory stays as it was. A directory with\n" +
-			"data is refused, and with --force moved aside and kept.",
+			"data is refused, and with --force moved aside and kept. One where a volume is mounted cannot be replaced:\n" +
+			"name a directory below it.",
 		Example: "  hangar backup restore hangar.backup --data-dir data",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
