@@ -135,10 +135,13 @@ func (s *Badger) BackupHere(ctx context.Context) (BackupInfo, error) {
 	return info, rotateBackups(root)
 }
 
-// BackupTo writes a backup to a new file of mode 0600; fs.ErrExist if there is one.
+// BackupTo writes a backup to a new file of mode 0600; fs.ErrExist if there is one,
+// or what another backup to it left or is writing.
 func (s *Badger) BackupTo(ctx context.Context, path string) (BackupInfo, error) {
-	if _, err := os.Lstat(path); err == nil {
-		return BackupInfo{}, fmt.Errorf("cannot write the backup %s: %w", path, fs.ErrExist)
+	for _, name := range []string{path, path + partSuffix} { // the other one may be of a backup under way
+		if _, err := os.Lstat(name); err == nil {
+			return BackupInfo{}, fmt.Errorf("cannot write the backup %s: %s: %w", path, name, fs.ErrExist)
+		}
 	}
 	info, err := writeBackup(path, os.OpenFile, os.Rename, func(w io.Writer) (BackupInfo, error) { return s.Backup(ctx, w) })
 	if err != nil {

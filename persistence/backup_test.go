@@ -295,3 +295,18 @@ func TestRestoreOverAMountPointIsRefused(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What another backup is writing, or left when it was killed, is not taken away.
+func TestBackupLeavesTheFileOfAnotherAlone(t *testing.T) {
+	s := filledStore(t, filepath.Join(t.TempDir(), "data"))
+	path := filepath.Join(t.TempDir(), "x.backup")
+	if err := os.WriteFile(path+".part", []byte("theirs"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.BackupTo(t.Context(), path); !errors.Is(err, fs.ErrExist) || !strings.Contains(err.Error(), path+".part") {
+		t.Errorf("got %v", err)
+	}
+	if b, err := os.ReadFile(path + ".part"); err != nil || string(b) != "theirs" {
+		t.Errorf("it has %q, %v", b, err)
+	}
+}
