@@ -18,7 +18,8 @@ const (
 )
 
 // MemorySampler returns the bytes of the process trees of these pids, in their
-// order; exact asks to count shared pages once, at some cost. It may block and
+// order; exact asks to count shared pages once, at some cost, where the answer is
+// else too large. It may block and
 // is called from one goroutine at a time.
 type MemorySampler func(pids []int, exact bool) []int64
 
@@ -104,7 +105,8 @@ func (m *memory) sample() {
 			cells, views, pids = append(cells, c), append(views, v), append(pids, v.PID)
 		}
 	}
-	exact := m.pressure.Under || m.pressure.Budget > 0 && float64(m.last) > exactFrom*float64(m.pressure.Budget)
+	budget, measure := m.pressure.Budget, m.sys.opts.SampleMemory
+	exact := m.pressure.Under || isNear(m.last, budget)
 	self := m.self
 	tell := func(bytes []int64) { m.sys.tell(self, memorySampled{cells, views, bytes, time.Now()}) }
 	m.sys.run("measuring memory", func(error) { tell(nil) }, func() {
@@ -112,8 +114,26 @@ func (m *memory) sample() {
 			tell([]int64{})
 			return
 		}
-		tell(m.sys.opts.SampleMemory(pids, exact))
+		bytes := measure(pids, exact)
+		// Pages that servers share make the rough sum too large: no server is
+		// stopped for that.
+		if !exact && isNear(sum(bytes), budget) {
+			bytes = measure(pids, true)
+		}
+		tell(bytes)
 	})
+}
+
+// isNear: from here on measuring may cost more.
+func isNear(bytes, budget int64) bool {
+	return budget > 0 && float64(bytes) > exactFrom*float64(budget)
+}
+
+func sum(all []int64) (total int64) {
+	for _, n := range all {
+		total += n
+	}
+	return total
 }
 
 // take publishes a sample and decides about it.

@@ -20,6 +20,8 @@ type scale struct {
 	bytes map[int]int64
 	exact bool
 	fail  bool
+	// shared: what is not exact counts each page three times.
+	shared bool
 }
 
 func (s *scale) sample(pids []int, exact bool) []int64 {
@@ -32,6 +34,9 @@ func (s *scale) sample(pids []int, exact bool) []int64 {
 	result := make([]int64, len(pids))
 	for i, pid := range pids {
 		result[i] = s.bytes[pid]
+		if s.shared && !exact {
+			result[i] *= 3
+		}
 	}
 	return result
 }
@@ -280,6 +285,28 @@ func TestNearTheBudgetIsMeasuredExactly(t *testing.T) {
 				t.Errorf("after %d of 100 bytes the next sample is exact: %t, want %t", c.bytes, exact, c.next)
 			}
 		}
+	})
+}
+
+// What servers share counts once: a budget that holds all of them stops none.
+func TestSharedPagesMakeNoPressure(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, sc := newMemorySystem(t, 100, 2)
+		sc.mu.Lock()
+		sc.shared = true
+		sc.mu.Unlock()
+		for _, id := range []string{"s0", "s1"} {
+			s.mustEcho(id)
+			sc.weigh(s, id, 30)
+		}
+		for range 6 { // beyond MemoryIdle
+			tick()
+			if m := s.Memory(); m.Under || m.Held || m.Bytes != 60 {
+				t.Errorf("%+v", m)
+			}
+		}
+		s.wantState("s0", supervisor.Ready, supervisor.PhaseNone)
+		s.wantState("s1", supervisor.Ready, supervisor.PhaseNone)
 	})
 }
 
