@@ -104,7 +104,13 @@ func (f *Front) callOnce(ctx context.Context, s *session, call batchCall) (resul
 	c.SetToolCall(call.tool, call.arguments)
 	c.Session = s.key
 	id := c.ID
-	defer context.AfterFunc(ctx, func() { target.Cancel(id, context.Cause(ctx)) })()
+	defer context.AfterFunc(ctx, func() {
+		// The call has the same deadline, and only its own end by that is the
+		// server's failure.
+		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			target.Cancel(id, context.Cause(ctx))
+		}
+	})()
 	err = target.Do(c, left)
 	if err != nil {
 		if releasable(err) {

@@ -233,6 +233,22 @@ func TestBatchTimeouts(t *testing.T) {
 	})
 }
 
+// TestBatchLeavesTheDeadlineToTheCall: a cancellation would look as if the
+// client had left, which is no failure of the server.
+func TestBatchLeavesTheDeadlineToTheCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fl := newFleet(ready("s", `{"name":"slow"}`))
+		sv := fl.servers["s"]
+		sv.do = func(c *backends.Call, timeout time.Duration) error { return sv.hang(c, timeout+time.Millisecond) }
+		for _, options := range []string{`,"timeout":2`, `,"timeout":2,"fail_fast":true`} {
+			r := runBatch(t, NewFront(FrontOptions{Runtime: fl}), options, item("s", "slow", "{}")).Results[0]
+			if *r.ErrorType != "TimeoutError" || !strings.Contains(*r.Error, "did not answer") {
+				t.Errorf("%s: %s: %s", options, *r.ErrorType, *r.Error)
+			}
+		}
+	})
+}
+
 func TestFailFastCancelsTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fl := newFleet(ready("s", `{"name":"hang"}`, `{"name":"fail"}`, `{"name":"ok"}`))
