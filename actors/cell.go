@@ -113,7 +113,7 @@ func (c *cell) publish() {
 	m := &c.machine
 	v := &supervisor.View{
 		Spec: c.spec, State: m.State, Phase: m.Phase, Epoch: m.Epoch,
-		Condition: supervisor.ConditionOf(*m, c.watched.condition, c.rest),
+		Condition: supervisor.ConditionOf(*m, c.watched.condition, c.rest, c.down),
 		Failures:  m.Failures, TotalFailures: c.totalFailures, ProbeMisses: m.ProbeMisses,
 		NextRetryAt: m.NextRetryAt, ReadySince: m.ReadySince,
 		Restarts: m.BudgetUsed(time.Now()), LastError: c.lastError,

@@ -139,6 +139,31 @@ func TestStoppedMemberLeavesAtOnceAndComesBackWhenStarted(t *testing.T) {
 	})
 }
 
+// TestStopTakesAnIdleMemberOutToo: it is a wish, whatever its reason is called,
+// and also when nothing runs.
+func TestStopTakesAnIdleMemberOutToo(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newGroupSystem(t, nil, 2)
+		ctx := context.Background()
+		time.Sleep(supervisor.DefaultIdleTTL + time.Minute)
+		s.wantState("s0", supervisor.Cold, supervisor.PhaseNone)
+		wantNil(t, s.Stop(ctx, "s0", "test"))
+		s.wantGroup(supervisor.GroupHealthy, "s1")
+		wantNil(t, s.echoGroup())
+		wantNil(t, s.Stop(ctx, "s1", "idle")) // it runs
+		s.wantGroup(supervisor.GroupInactive)
+		wantErr(t, s.echoGroup(), supervisor.ErrGroupUnavailable)
+		for _, id := range []string{"s0", "s1"} {
+			s.wantState(id, supervisor.Cold, supervisor.PhaseNone)
+			_, err := s.Start(ctx, id)
+			wantNil(t, err)
+		}
+		s.wantGroup(supervisor.GroupHealthy, "s0", "s1")
+		time.Sleep(supervisor.DefaultIdleTTL + time.Minute) // an idle stop is none of these again
+		s.wantGroup(supervisor.GroupHealthy, "s0", "s1")
+	})
+}
+
 // TestCallFailsOverWhenItsEffectIsNone: what was not written, and what may be
 // repeated, is tried at the next member; nothing else is.
 func TestCallFailsOverOnlyWhenThatIsSafe(t *testing.T) {

@@ -23,8 +23,12 @@ const (
 
 // ConditionOf is the condition of a server with this machine. before is the one
 // it had; rest is what RestAfter made of its last event: why it is down, if it is.
-func ConditionOf(m Machine, before, rest Condition) Condition {
+// down: somebody has stopped it, for whatever reason and if it ran or not, and
+// nobody has wanted it since.
+func ConditionOf(m Machine, before, rest Condition, down bool) Condition {
 	switch {
+	case down && (m.State == Cold || m.Phase == PhaseStopping):
+		return ConditionStopped
 	case m.Phase == PhaseStopping && m.Recovering:
 		return ConditionFailed
 	case m.Phase == PhaseStopping && m.StopReason == ReasonDependencyRestart && m.StartAfter != 0:

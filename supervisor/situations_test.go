@@ -47,7 +47,7 @@ func (w *world) step(in Input) *world {
 			w.rest = RestAfter(e.Event, w.rest)
 		}
 	}
-	w.is = ConditionOf(w.m, w.is, w.rest)
+	w.is = ConditionOf(w.m, w.is, w.rest, false)
 	return w
 }
 
