@@ -164,16 +164,31 @@ func (s *System) DeleteGroup(ctx context.Context, id string) error {
 	if err := s.ask(ctx, s.registry, deleteGroup{id, supervisor.FromAPI, reply}, reply, nil); err != nil {
 		return err
 	}
-	return s.ofMembers(members, func(m supervisor.GroupMember) error {
-		if !m.Owned || s.isMember(m.ID) {
-			return nil
+	members = slices.DeleteFunc(slices.Clone(members), func(m supervisor.GroupMember) bool { return !m.Owned || s.isMember(m.ID) })
+	// One on which others of the group depend can go only after these.
+	for before := len(members) + 1; len(members) < before; {
+		before = len(members)
+		var mu sync.Mutex
+		var needed []supervisor.GroupMember
+		err := s.ofMembers(members, func(m supervisor.GroupMember) error {
+			err := s.Delete(ctx, m.ID)
+			switch {
+			case errors.Is(err, supervisor.ErrServerNotFound):
+				return nil // somebody was quicker
+			case errors.Is(err, supervisor.ErrInUse):
+				mu.Lock()
+				needed = append(needed, m)
+				mu.Unlock()
+				return nil
+			}
+			return err
+		})
+		if err != nil {
+			return err
 		}
-		err := s.Delete(ctx, m.ID)
-		if errors.Is(err, supervisor.ErrServerNotFound) || errors.Is(err, supervisor.ErrInUse) {
-			return nil // somebody was quicker, or another server depends on it
-		}
-		return err
-	})
+		members = needed
+	}
+	return nil
 }
 
 // isMember tells whether a server is a member of any group.

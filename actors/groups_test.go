@@ -338,6 +338,28 @@ func TestDeletedGroupLeavesWhatOthersNeed(t *testing.T) {
 	})
 }
 
+// TestDeletedGroupTakesOwnServersThatDependOnEachOther, however many times over.
+func TestDeletedGroupTakesOwnServersThatDependOnEachOther(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newTestSystemWith(t, nil, func(o *Options) {
+			o.Specs = specs(4)
+			for i := range 3 {
+				o.Specs[i+1].DependsOn = []string{fmt.Sprint("s", i)}
+			}
+			o.Groups = []supervisor.GroupSpec{groupSpec([]string{"s0", "s1", "s2", "s3"}, func(g *supervisor.GroupSpec) {
+				g.Provenance = supervisor.FromConfig
+				for i := range g.Members {
+					g.Members[i].Owned = true
+				}
+			})}
+		})
+		wantNil(t, s.DeleteGroup(context.Background(), "pool"))
+		for _, v := range s.Views() {
+			t.Errorf("the group's own server %s is left", v.Spec.ID)
+		}
+	})
+}
+
 // TestFileWinsOverTheOtherKindAtAStart: servers and groups share their ids also
 // when a file and the store know one each.
 func TestFileWinsOverTheOtherKindAtAStart(t *testing.T) {
