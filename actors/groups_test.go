@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -489,6 +490,46 @@ func TestDeletedServerLeavesItsGroups(t *testing.T) {
 			t.Errorf("members %+v", v.Members)
 		}
 		wantNil(t, s.echoGroup())
+	})
+}
+
+// TestDeletedServerLeavesABusyGroup: also one of which as many changes wait as
+// may, and these have nothing to do with the member that goes.
+func TestDeletedServerLeavesABusyGroup(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, store := newFlakySystem(t, nil, specs(4)...)
+		ctx := context.Background()
+		wantNil(t, s.CreateGroup(ctx, groupSpec([]string{"s0", "s1", "s2", "s3"})))
+		store.latency.Store(int64(10 * time.Millisecond))
+		var deleted atomic.Bool
+		var wg sync.WaitGroup
+		text := "busy"
+		for range MaxChanges + 20 {
+			wg.Go(func() {
+				for !deleted.Load() {
+					if err := s.UpdateGroup(ctx, "pool", supervisor.GroupPatch{Description: &text}); err != nil {
+						if !errors.Is(err, supervisor.ErrOverloaded) {
+							t.Error(err)
+						}
+						time.Sleep(time.Millisecond)
+					}
+				}
+			})
+		}
+		synctest.Wait()
+		var deletions sync.WaitGroup
+		for _, id := range []string{"s0", "s2", "s3"} {
+			deletions.Go(func() {
+				if err := s.Delete(ctx, id); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		deletions.Wait()
+		deleted.Store(true)
+		wg.Wait()
+		wantNil(t, s.UpdateGroup(ctx, "pool", supervisor.GroupPatch{Description: &text}))
+		s.wantGroup(supervisor.GroupHealthy, "s1")
 	})
 }
 

@@ -14,7 +14,8 @@ import (
 const MaxServers = 10000
 
 // MaxChanges bounds the changes of one server or group that wait for the one under way;
-// one more is refused with supervisor.ErrOverloaded.
+// one more is refused with supervisor.ErrOverloaded. That a deleted server leaves
+// its groups is not refused: each does once.
 const MaxChanges = 100
 
 // registry owns id → actor. A change is made durable first, then applied,

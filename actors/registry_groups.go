@@ -172,12 +172,12 @@ func (r *registry) createGroup(m createGroup) {
 			} else {
 				answer(m.reply, err)
 			}
-			r.free(id)
 			for _, c := range cells { // a server may have been deleted meanwhile
 				if err == nil && r.sys.fleet.Load().byID[c.id] != c {
-					r.onChange(changeGroup{id, removed(c.id), make(chan error, 1)})
+					r.leave(id, c)
 				}
 			}
+			r.free(id)
 		}})
 	})
 }
@@ -245,13 +245,17 @@ func (r *registry) changeGroup(m changeGroup) {
 	r.busy[m.id] = true
 	r.commit(batch, func(err error) {
 		if err == nil {
-			// A member may have been deleted meanwhile; its removal waits behind this.
-			if cells, err = r.sys.fleet.Load().members(spec); err != nil {
-				g.durable = spec
-			}
-		}
-		if err == nil {
-			r.applyGroup(g, spec, cells, m.reply)
+			// A member may have been deleted meanwhile; its removal is the next change.
+			present := spec
+			cells = slices.DeleteFunc(cells, func(c *cell) bool {
+				gone := r.sys.fleet.Load().byID[c.id] != c
+				if gone {
+					present = present.Without(c.id)
+				}
+				return gone
+			})
+			r.applyGroup(g, present, cells, m.reply)
+			g.durable = spec
 		} else {
 			answer(m.reply, err)
 		}
@@ -274,8 +278,37 @@ func removed(member string) func(supervisor.GroupSpec) (supervisor.GroupSpec, []
 func (r *registry) leaveGroups(c *cell) {
 	for _, g := range r.sys.fleet.Load().groupOrder {
 		if g.durable.Has(c.id) || r.busy[g.id] {
-			r.onChange(changeGroup{g.id, removed(c.id), make(chan error, 1)})
+			r.leave(g.id, c)
 		}
+	}
+}
+
+// leave takes a deleted server out of a group. It goes before the changes that
+// wait, which must not meet a member that is gone, and no bound refuses it.
+func (r *registry) leave(id string, c *cell) {
+	m := changeGroup{id, r.withoutGone(c), make(chan error, 1)}
+	if r.busy[id] {
+		r.queued[id] = slices.Insert(r.queued[id], 0, change(m))
+		return
+	}
+	r.begin(m)
+}
+
+// withoutGone is the change of a group that loses a server, and with it others
+// that are gone and whose turn comes next: a spec must not name them either.
+func (r *registry) withoutGone(c *cell) func(supervisor.GroupSpec) (supervisor.GroupSpec, []supervisor.Event, error) {
+	return func(s supervisor.GroupSpec) (next supervisor.GroupSpec, events []supervisor.Event, err error) {
+		next = s
+		for _, m := range s.Members {
+			if m.ID == c.id || r.sys.fleet.Load().byID[m.ID] == nil {
+				next = next.Without(m.ID)
+				events = append(events, memberRemoved(s.ID, m.ID))
+			}
+		}
+		if len(events) == 0 {
+			err = notFound(c.id) // it went with another, or never was one
+		}
+		return next, events, err
 	}
 }
 
