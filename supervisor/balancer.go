@@ -139,26 +139,15 @@ func (b *Balancer) inTurn(p *Pick, canary, priority int) int {
 		b.turn++
 		return b.from[(b.turn-1)%uint64(len(b.from))]
 	}
-	count := 0
+	// Turns of which others take some could come to the same seat each time.
+	best := -1
 	for _, i := range b.from {
-		if b.open(i, canary, p) && (priority == 0 || b.seats[i].priority == priority) {
-			count++
+		s := &b.seats[i]
+		if b.open(i, canary, p) && (priority == 0 || s.priority == priority) && (best < 0 || s.picked < b.seats[best].picked) {
+			best = i
 		}
 	}
-	if count == 0 {
-		return -1
-	}
-	left := int(b.turn % uint64(count))
-	b.turn++
-	for _, i := range b.from {
-		if b.open(i, canary, p) && (priority == 0 || b.seats[i].priority == priority) {
-			if left == 0 {
-				return i
-			}
-			left--
-		}
-	}
-	return -1
+	return best
 }
 
 func (b *Balancer) firstPriority(p *Pick, canary int) int {

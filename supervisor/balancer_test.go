@@ -129,6 +129,24 @@ func TestSelectLooksAtEachMemberOnce(t *testing.T) {
 	}
 }
 
+// TestCallsThatLeaveSomebodyOutAreSharedToo: their turns must not beat with
+// those of the calls in between, which everybody may get.
+func TestCallsThatLeaveSomebodyOutAreSharedToo(t *testing.T) {
+	t.Parallel()
+	for _, strategy := range []Strategy{RoundRobin, ByPriority} {
+		b := groupOf([]int{1, 1, 1}, by(strategy)).Balance(nil)
+		counts := map[int]int{}
+		for range 60 {
+			b.Select(Pick{})
+			i, _ := b.Select(Pick{Except: []string{"m0"}})
+			counts[i]++
+		}
+		if counts[0] != 0 || counts[1] < 20 || counts[2] < 20 {
+			t.Errorf("%s: %v of 60 calls that only two members may get", strategy, counts)
+		}
+	}
+}
+
 func TestSmoothWeightedRoundRobinSpreadsAHeavyMember(t *testing.T) {
 	t.Parallel()
 	if order, _ := selects(groupOf([]int{5, 1, 1}, by(WeightedRoundRobin)).Balance(nil), 7, Pick{}); order != "0010200" {
