@@ -93,7 +93,7 @@ func (g *group) pickNext(c *backends.Call, now time.Time, except []string, last 
 
 func (p *pool) choose(g *group, c *backends.Call, now time.Time, except []string, last error) (*seat, bool, error) {
 	i, probe := p.balancer.Select(supervisor.Pick{
-		Now: now, Random: rand.Uint64, Session: c.Session, Principal: c.Principal, InFlight: p.inFlight, Except: except,
+		Now: now, Random: rand.Uint64, Session: c.Session, Principal: c.Principal, InFlight: p.inFlight, Except: except, Again: last != nil,
 	})
 	if i < 0 {
 		p.refused++

@@ -47,6 +47,8 @@ type Pick struct {
 	// Except are members that must not be picked: they were tried for this
 	// call, or lack its tool.
 	Except []string
+	// Again: a member was tried for this call, which is of no canary's share now.
+	Again bool
 
 	shut seatSet // of Except
 }
@@ -239,8 +241,8 @@ func (b *Balancer) canaryTurn(p *Pick) bool {
 	if b.spec.Affinity == AffinitySession && p.Session != 0 {
 		return mix(p.Session)%100 < uint64(percent)
 	}
-	if len(p.Except) > 0 {
-		return false // a second try belongs to no share
+	if p.Again {
+		return false
 	}
 	if b.share += percent; b.share < 100 {
 		return false

@@ -278,7 +278,14 @@ func TestCanaryGetsExactlyItsShare(t *testing.T) {
 			t.Errorf("%d %%: the canary got %d of 1000", percent, counts[2])
 		}
 	}
-	g := groupOf([]int{1, 1}, func(s *GroupSpec) { s.Canary = &Canary{"m1", 0} })
+	g := groupOf([]int{1, 1, 1}, func(s *GroupSpec) { s.Canary = &Canary{"m2", 50} })
+	if _, counts := selects(g.Balance(nil), 1000, Pick{Except: []string{"m0"}}); counts[2] != 500 {
+		t.Errorf("of a tool that m0 lacks the canary got %d of 1000 calls", counts[2])
+	}
+	if _, counts := selects(g.Balance(nil), 1000, Pick{Except: []string{"m0"}, Again: true}); counts[2] != 0 {
+		t.Errorf("of calls that failed elsewhere the canary got %d", counts[2])
+	}
+	g = groupOf([]int{1, 1}, func(s *GroupSpec) { s.Canary = &Canary{"m1", 0} })
 	g, _ = g.Step(MemberChanged{"m0", ConditionFailed}, groupNow)
 	if i, _ := g.Balance(nil).Select(Pick{}); i != 1 {
 		t.Errorf("alone in rotation the canary must serve, got %d", i)
