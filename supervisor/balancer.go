@@ -95,7 +95,7 @@ func (b *Balancer) choose(p *Pick) int {
 	}
 	except := -1
 	if b.canary >= 0 {
-		if b.canaryTurn(p) && b.fits(b.canary, p) {
+		if b.fits(b.canary, p) && b.canaryTurn(p) {
 			return b.canary
 		}
 		except = b.canary

@@ -285,6 +285,16 @@ func TestCanaryGetsExactlyItsShare(t *testing.T) {
 	if _, counts := selects(g.Balance(nil), 1000, Pick{Except: []string{"m0"}, Again: true}); counts[2] != 0 {
 		t.Errorf("of calls that failed elsewhere the canary got %d", counts[2])
 	}
+	b, canary := g.Balance(nil), 0
+	for range 500 {
+		if i, _ := b.Select(Pick{}); i == 2 {
+			canary++
+		}
+		b.Select(Pick{Except: []string{"m2"}}) // of a tool that the canary lacks
+	}
+	if canary != 250 {
+		t.Errorf("the canary got %d of the 500 calls that it can take", canary)
+	}
 	g = groupOf([]int{1, 1}, func(s *GroupSpec) { s.Canary = &Canary{"m1", 0} })
 	g, _ = g.Step(MemberChanged{"m0", ConditionFailed}, groupNow)
 	if i, _ := g.Balance(nil).Select(Pick{}); i != 1 {
