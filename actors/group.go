@@ -43,7 +43,7 @@ type group struct {
 type groupNow struct {
 	machine supervisor.Group
 	seats   []*seat
-	former  []*seat // removed while they had calls, which may yet be cancelled
+	former  []*seat // removed lately or while they had calls, which may yet be cancelled
 }
 
 // seat is one member as the calls of a group meet it.
@@ -210,9 +210,9 @@ func (g *group) apply(m applyGroup) {
 			seats[i] = &seat{cell: c}
 		}
 	}
-	var former []*seat
-	for _, s := range append(slices.Clone(g.former), g.seats...) {
-		if s.cell.active.Load() > 0 && !slices.Contains(seats, s) && !slices.Contains(former, s) {
+	former := slices.DeleteFunc(slices.Clone(g.former), func(s *seat) bool { return s.cell.active.Load() == 0 })
+	for _, s := range g.seats {
+		if !slices.Contains(seats, s) { // calls may pick it until the step publishes
 			former = append(former, s)
 		}
 	}

@@ -577,6 +577,21 @@ func TestCancelReachesTheMember(t *testing.T) {
 	})
 }
 
+// TestRemovedMemberIsReachedByCancellations: a call may have picked it while its
+// removal was under way.
+func TestRemovedMemberIsReachedByCancellations(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newGroupSystem(t, nil, 3)
+		ctx := context.Background()
+		for _, id := range []string{"s0", "s1"} {
+			wantNil(t, s.RemoveMember(ctx, "pool", id))
+			if former := s.fleet.Load().groups["pool"].now.Load().former; len(former) != 1 || former[0].cell.id != id {
+				t.Errorf("%s was removed, reached are %d former members", id, len(former))
+			}
+		}
+	})
+}
+
 func TestCallGoesToAMemberThatHasTheTool(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newGroupSystem(t, func(server string, _ uint64) fake.Script {
