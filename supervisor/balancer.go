@@ -23,6 +23,7 @@ type Balancer struct {
 	probing bool // from are members out of rotation: one call is let through
 	// probe is the number of that call, probed that of the last one let through.
 	probe, probed uint64
+	rebalance     uint64 // of the group when it was made
 }
 
 // seat is one member's place in the balancer.

@@ -240,6 +240,23 @@ func TestStrategyChangeActsAtOnce(t *testing.T) {
 	}
 }
 
+func TestRebalanceBeginsTheTurnsAnew(t *testing.T) {
+	t.Parallel()
+	for _, strategy := range []Strategy{RoundRobin, LeastConnections} {
+		g := groupOf([]int{1, 1, 1}, by(strategy))
+		b := g.Balance(nil)
+		selects(b, 2, Pick{InFlight: noLoad})
+		g, _ = g.Step(Rebalanced{}, groupNow)
+		b = g.Balance(b)
+		if order, _ := selects(b, 2, Pick{InFlight: noLoad}); order != "01" {
+			t.Errorf("%s: %s", strategy, order)
+		}
+		if order, _ := selects(g.Balance(b), 1, Pick{InFlight: noLoad}); order != "2" {
+			t.Errorf("%s: %s in the turn after a later change", strategy, order)
+		}
+	}
+}
+
 func TestSessionsKeepTheirMember(t *testing.T) {
 	t.Parallel()
 	sticky := func(s *GroupSpec) { s.Affinity = AffinitySession }

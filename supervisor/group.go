@@ -108,6 +108,7 @@ type Group struct {
 	Members   []Member // in the order of the spec
 	Breaker   Breaker
 	probe     uint64 // number of the probe that a half-open breaker may take
+	rebalance uint64 // number of the last rebalance, which ends what strategies remember
 	measureAt time.Time
 }
 
@@ -221,13 +222,13 @@ func (g Group) index(id string) int {
 
 // Balance returns the balancer for the group as it stands. What strategies
 // remember is taken over from before, which may be nil, as long as the
-// strategy is the same.
+// strategy is the same and until a rebalance.
 func (g Group) Balance(before *Balancer) *Balancer {
-	b := &Balancer{spec: g.Spec, canary: -1, seats: make([]seat, len(g.Members)), probe: g.probe}
+	b := &Balancer{spec: g.Spec, canary: -1, seats: make([]seat, len(g.Members)), probe: g.probe, rebalance: g.rebalance}
 	if before != nil {
 		b.probed = before.probed
 	}
-	if before != nil && before.spec.Strategy == g.Spec.Strategy {
+	if before != nil && before.spec.Strategy == g.Spec.Strategy && before.rebalance == g.rebalance {
 		b.turn, b.picks, b.share = before.turn, before.picks, before.share
 	} else {
 		before = nil

@@ -204,6 +204,7 @@ func (s *groupStep) eject(m *Member, reason string) {
 
 func (s *groupStep) rebalance() {
 	s.g.Breaker = Breaker{}
+	s.g.rebalance++
 	for i := range s.g.Members {
 		m := &s.g.Members[i]
 		m.Failures, m.Successes, m.slow, m.ejectedUntil = 0, 0, false, time.Time{}
