@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -216,13 +217,12 @@ func (f *fields) canary() **supervisor.Canary {
 	inner := &fields{object: o}
 	inner.onlyKnown("member", "percent")
 	canary := &supervisor.Canary{Member: inner.required("member")}
-	if n := inner.integer("percent", 0, 100); n != nil {
-		canary.Percent = *n
-	} else {
+	if _, given := inner.raw("percent"); !given {
 		inner.fault("percent", "is required")
 	}
+	setIf(&canary.Percent, inner.integer("percent", 0, 100))
 	for i, name := range inner.names {
-		f.fault("canary."+name, "%s", inner.faults[i])
+		f.fault("canary."+name, "%s", strings.TrimPrefix(inner.faults[i], name+" "))
 	}
 	return &canary
 }
