@@ -469,6 +469,32 @@ func TestGroupRefusals(t *testing.T) {
 	})
 }
 
+// TestGroupsAreBounded, also those that are made at the same time.
+func TestGroupsAreBounded(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newTestSystem(t, nil)
+		var refused atomic.Int64
+		var wg sync.WaitGroup
+		for i := range MaxGroups + 20 {
+			wg.Go(func() {
+				err := s.CreateGroup(context.Background(), groupSpec(nil, func(g *supervisor.GroupSpec) { g.ID = fmt.Sprint("g", i) }))
+				switch {
+				case errors.Is(err, supervisor.ErrOverloaded):
+					refused.Add(1)
+				case err != nil:
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := len(s.GroupViews()); n != MaxGroups || refused.Load() != 20 {
+			t.Errorf("%d groups, %d were refused", n, refused.Load())
+		}
+		wantNil(t, s.DeleteGroup(context.Background(), s.GroupViews()[0].Spec.ID))
+		wantNil(t, s.CreateGroup(context.Background(), groupSpec(nil)))
+	})
+}
+
 func TestServerOfTwoGroupsTellsBoth(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newGroupSystem(t, nil, 2)

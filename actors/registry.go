@@ -31,13 +31,14 @@ type registry struct {
 	// later change of one of them ends that.
 	replacing map[string]*cell
 	edges     changingEdges
+	making    map[string]bool // groups that the fleet does not show yet
 }
 
 func newRegistry(sys *System) *registry {
 	return &registry{
 		sys: sys, busy: make(map[string]bool),
 		queued: make(map[string][]change), leaving: make(map[*cell]func()), replacing: make(map[string]*cell),
-		edges: newChangingEdges(),
+		edges: newChangingEdges(), making: make(map[string]bool),
 	}
 }
 
@@ -130,6 +131,7 @@ func (r *registry) begin(m change) {
 func (r *registry) free(id string) {
 	delete(r.busy, id)
 	delete(r.replacing, id)
+	delete(r.making, id)
 	r.edges.forget(id)
 	for len(r.queued[id]) > 0 && !r.busy[id] {
 		m := r.queued[id][0]

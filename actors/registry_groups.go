@@ -144,7 +144,7 @@ func (r *registry) createGroup(m createGroup) {
 		err = fmt.Errorf("%w: %q; choose another id or delete it first", supervisor.ErrGroupExists, id)
 	case known.byID[id] != nil:
 		err = fmt.Errorf("%w: %q; servers and groups share their ids, choose another", supervisor.ErrServerExists, id)
-	case len(known.groups) >= MaxGroups:
+	case len(known.groups)+len(r.making) >= MaxGroups:
 		err = fmt.Errorf("%w: the node has %d groups, its limit", supervisor.ErrOverloaded, MaxGroups)
 	}
 	if err != nil {
@@ -158,7 +158,7 @@ func (r *registry) createGroup(m createGroup) {
 		answer(m.reply, err)
 		return
 	}
-	r.busy[id] = true
+	r.busy[id], r.making[id] = true, true
 	r.commit(batch, func(err error) {
 		if err != nil {
 			answer(m.reply, err)
