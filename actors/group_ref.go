@@ -119,7 +119,8 @@ func (s *seat) do(c *backends.Call, began time.Time, timeout time.Duration) erro
 func (g *group) heard(s *seat, probe bool, began time.Time, timeout time.Duration, err error) {
 	switch {
 	case err == nil:
-		if g.measures.Load() {
+		// A call that waited for a start says nothing of the answers.
+		if g.measures.Load() && !s.cell.view.Load().ReadySince.After(began) {
 			s.calls.Add(1)
 			s.took.Add(int64(time.Since(began)))
 		}

@@ -308,6 +308,27 @@ func TestSlowMemberIsEjectedWhenThatIsAskedFor(t *testing.T) {
 	})
 }
 
+// TestSlowStartIsNoSlowAnswer: a member that a call had to wake is not ejected
+// for the time of its start.
+func TestSlowStartIsNoSlowAnswer(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newGroupSystem(t, func(server string, _ uint64) fake.Script {
+			script := fake.Script{CallDelay: 10 * time.Millisecond}
+			if server == "s2" {
+				script.StartDelay = 5 * time.Second
+			}
+			return script
+		}, 3, func(g *supervisor.GroupSpec) { g.Outlier.Factor = 5 })
+		time.Sleep(supervisor.DefaultIdleTTL + time.Minute)
+		s.wantState("s2", supervisor.Cold, supervisor.PhaseNone)
+		for range 75 {
+			wantNil(t, s.echoGroup())
+		}
+		time.Sleep(supervisor.DefaultOutlierInterval)
+		s.wantGroup(supervisor.GroupHealthy, "s0", "s1", "s2")
+	})
+}
+
 // TestDeletedGroupLeavesWhatOthersNeed: an own server that another group has,
 // or that another server depends on, is shared.
 func TestDeletedGroupLeavesWhatOthersNeed(t *testing.T) {
