@@ -161,7 +161,8 @@ func (g *group) failOver(c *backends.Call, deadline time.Time, s *seat, except [
 func (s *seat) mayRepeat(c *backends.Call, err error) bool {
 	var crash *backends.CrashError
 	switch {
-	case errors.Is(err, supervisor.ErrInternal), errors.Is(err, supervisor.ErrClosing), errors.Is(err, supervisor.ErrCallTimeout):
+	case errors.Is(err, supervisor.ErrInternal), errors.Is(err, supervisor.ErrClosing), errors.Is(err, supervisor.ErrCallTimeout),
+		errors.As(err, new(nodeFullError)):
 		return false
 	case errors.As(err, &crash):
 		return !crash.Sent || s.isIdempotent(c.Tool)

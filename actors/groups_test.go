@@ -790,6 +790,22 @@ func TestUnmadeRetryCostsNoBudget(t *testing.T) {
 	})
 }
 
+// TestFullNodeIsNoReasonToRetry: no other member could take the call either.
+func TestFullNodeIsNoReasonToRetry(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newGroupSystem(t, nil, 3)
+		s.LimitCalls(1)
+		busy := s.beginGroup(callOf{tool: "sleep", args: `{"ms":1000}`})
+		synctest.Wait()
+		err := s.echoGroup()
+		wantErr(t, err, supervisor.ErrOverloaded)
+		if v := s.group(); errors.Is(err, supervisor.ErrGroupUnavailable) || v.Retries != 0 || v.Refused != 0 {
+			t.Errorf("%v, after %d retries, %d refused", err, v.Retries, v.Refused)
+		}
+		wantNil(t, busy.wait())
+	})
+}
+
 // TestCallsOfAPrincipalGoWhereItIsPinned, and elsewhere while that is down.
 func TestCallsOfAPrincipalGoWhereItIsPinned(t *testing.T) {
 	bubble(t, func(t *testing.T) {

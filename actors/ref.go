@@ -69,7 +69,7 @@ func (c *cell) deliver(call *backends.Call, resends int) error {
 	if limit := c.sys.maxCalls.Load(); limit > 0 {
 		defer c.sys.inFlight.Add(-1)
 		if c.sys.inFlight.Add(1) > limit {
-			return fmt.Errorf("%w: %d calls are in flight on this node (limits.max_calls)", supervisor.ErrOverloaded, limit)
+			return nodeFullError{limit}
 		}
 	}
 	for sends := 0; ; sends++ {
@@ -91,6 +91,16 @@ func (c *cell) deliver(call *backends.Call, resends int) error {
 		}
 	}
 }
+
+// nodeFullError refuses a call whatever server it is for. It is
+// supervisor.ErrOverloaded.
+type nodeFullError struct{ limit int64 }
+
+func (e nodeFullError) Error() string {
+	return fmt.Sprintf("%v: %d calls are in flight on this node (limits.max_calls)", supervisor.ErrOverloaded, e.limit)
+}
+
+func (nodeFullError) Unwrap() error { return supervisor.ErrOverloaded }
 
 // isFull tells a call that would be refused, without waiting for its turn to
 // hear that: of ten thousand at once the last would wait for all the others.
