@@ -12,8 +12,9 @@ import (
 )
 
 // minTimeout is the shortest timeout of a call that counts as a member's
-// failure when it passes: an impatient caller must not eject anybody.
-const minTimeout = time.Second
+// failure when it passes: an impatient caller must not eject anybody. It is the
+// second that a caller may ask for, less what the way here takes of that.
+const minTimeout = 900 * time.Millisecond
 
 // GroupRef is one group seen from outside of the tree. It stays valid after
 // the group was deleted; its calls then fail with supervisor.ErrGroupNotFound.

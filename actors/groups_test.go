@@ -281,7 +281,11 @@ func TestUnansweredCallsEjectAMember(t *testing.T) {
 		s := newGroupSystem(t, nil, 2)
 		s.backend.Last("s0").Freeze()
 		for range 4 {
-			s.beginGroup(callOf{tool: "echo", args: `{"text":"hi"}`, timeout: 2 * time.Second}).wait()
+			s.beginGroup(callOf{tool: "echo", args: `{"text":"hi"}`, timeout: 500 * time.Millisecond}).wait()
+		}
+		s.wantGroup(supervisor.GroupHealthy, "s0", "s1")
+		for range 4 { // a second, of which the way here took some
+			s.beginGroup(callOf{tool: "echo", args: `{"text":"hi"}`, timeout: 999 * time.Millisecond}).wait()
 		}
 		s.wantGroup(supervisor.GroupHealthy, "s1")
 		s.backend.Last("s0").Thaw()
