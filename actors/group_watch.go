@@ -35,7 +35,7 @@ func (c *cell) tellGroups(v *supervisor.View) {
 	}
 }
 
-// tellChecked tells the groups of a health check.
+// tellChecked tells the groups of a health check, or of calls that were as good.
 func (c *cell) tellChecked(ok bool) {
 	if groups := c.groups.Load(); groups != nil {
 		for _, g := range *groups {

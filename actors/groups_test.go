@@ -312,6 +312,21 @@ func TestSlowMemberIsEjectedWhenThatIsAskedFor(t *testing.T) {
 	})
 }
 
+// TestBusyMemberComesBackWithoutProbes: a server that answers calls is not asked
+// for a sign of life, and that is as good as a health check.
+func TestBusyMemberComesBackWithoutProbes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newGroupSystem(t, nil, 2, func(g *supervisor.GroupSpec) { g.HealthyThreshold = 3 })
+		s.backend.Last("s0").Crash(1)
+		s.wantGroup(supervisor.GroupHealthy, "s1")
+		for range 60 {
+			time.Sleep(5 * time.Second)
+			s.mustEcho("s0")
+		}
+		s.wantGroup(supervisor.GroupHealthy, "s0", "s1")
+	})
+}
+
 // TestSlowStartIsNoSlowAnswer: a member that a call had to wake is not ejected
 // for the time of its start.
 func TestSlowStartIsNoSlowAnswer(t *testing.T) {

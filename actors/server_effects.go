@@ -32,6 +32,8 @@ func (c *cell) perform(effect supervisor.Effect) {
 		c.stopInstance(e)
 	case supervisor.ProbeInstance:
 		c.probe(e.Epoch)
+	case supervisor.ProbeSpared:
+		c.tellChecked(true)
 	case supervisor.ArmTimer:
 		c.arm(e)
 	case supervisor.CancelTimer:

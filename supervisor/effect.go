@@ -36,6 +36,8 @@ type (
 	}
 	// ProbeInstance asks the live instance for a sign of life.
 	ProbeInstance struct{ Epoch uint64 }
+	// ProbeSpared tells that calls were answered instead of a probe.
+	ProbeSpared struct{}
 	// ArmTimer arms the one timer of its kind, replacing an armed one.
 	ArmTimer struct {
 		Kind  TimerKind
@@ -65,6 +67,7 @@ func (SwitchInstance) effect()   {}
 func (PromoteCandidate) effect() {}
 func (StopInstance) effect()     {}
 func (ProbeInstance) effect()    {}
+func (ProbeSpared) effect()      {}
 func (ArmTimer) effect()         {}
 func (CancelTimer) effect()      {}
 func (ReleaseWaiting) effect()   {}

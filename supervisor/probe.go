@@ -17,6 +17,7 @@ func (s *step) probeDelay() time.Duration {
 func (s *step) probeElapsed(lastReply time.Time) {
 	if s.env.Now.Sub(lastReply) < s.m.Policy.ProbeInterval {
 		s.m.ProbeMisses = 0
+		s.do(ProbeSpared{})
 		s.arm(TimerProbe, s.probeDelay())
 		return
 	}

@@ -64,6 +64,8 @@ func renderEffect(e Effect) string {
 		return fmt.Sprintf("stop #%d%s %q", e.Epoch, how, e.Reason)
 	case ProbeInstance:
 		return fmt.Sprintf("probe #%d", e.Epoch)
+	case ProbeSpared:
+		return "probe spared"
 	case ArmTimer:
 		return fmt.Sprintf("arm %v %v", e.Kind, e.After)
 	case CancelTimer:
