@@ -30,7 +30,6 @@ func (f *fakeRuntime) Subscribe(after uint64) (Subscription, error) {
 	}
 	s := &fakeSubscription{log: &f.events, after: after, ready: make(chan struct{}, 1)}
 	f.events.subs.Store(s, true)
-	f.events.open.Add(1)
 	return s, nil
 }
 
@@ -66,6 +65,9 @@ func (s *fakeSubscription) Next() ([]EventRecord, uint64, error) {
 func (s *fakeSubscription) Select(want func(kind, server string) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.want == nil {
+		s.log.open.Add(1) // not before: nothing is given to one that wants nothing yet
+	}
 	s.want = want
 }
 
