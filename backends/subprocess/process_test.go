@@ -153,6 +153,19 @@ func TestKillReachesTheWholeGroup(t *testing.T) {
 	}
 }
 
+// A child that went to another process group is ended all the same.
+func TestKillReachesAChildThatLeftItsGroup(t *testing.T) {
+	for name, way := range ways {
+		t.Run(name, func(t *testing.T) {
+			in, e := launchStub(t, open(t, way), "-join-group", "-ignore-eof", "-ignore-term")
+			in.Kill(backends.ErrUnresponsive)
+			if exit := await(t, e); exit.Signal != "SIGKILL" {
+				t.Errorf("exit %+v, want one by SIGKILL", exit)
+			}
+		})
+	}
+}
+
 // running tells whether a process exists and is no zombie.
 func running(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

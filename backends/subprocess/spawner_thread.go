@@ -9,6 +9,7 @@ import (
 
 	"github.com/aabb9013/hangar/backends"
 	"github.com/aabb9013/hangar/internal/limits"
+	"github.com/aabb9013/hangar/internal/reaper"
 )
 
 // threadSpawner starts children from one OS thread that lives as long as the
@@ -103,7 +104,7 @@ func (c *threadChild) signal(sig syscall.Signal) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.reaped {
-		syscall.Kill(-c.proc.Pid, sig)
+		reaper.Signal(c.proc.Pid, sig)
 	}
 }
 

@@ -265,8 +265,8 @@ type Child struct {
 // PID is the child's process id.
 func (c *Child) PID() int { return c.pid }
 
-// Signal reaches the child's process group, and nobody if the child has ended.
-// It never blocks.
+// Signal reaches the child and its process group, and nobody if the child has
+// ended. It never blocks.
 func (c *Child) Signal(sig syscall.Signal) { c.conn.signal(c.id, sig) }
 
 // Wait returns when the child has ended and what it started is killed; for one

@@ -152,13 +152,13 @@ func (s *server) start(id uint64, l *launch, files []*os.File) {
 	wake(s.born)
 }
 
-// signal reaches the process group of an instance. Its pid cannot be another's:
-// who is in living was not reaped.
+// signal reaches an instance. Its pid cannot be another's: who is in living was
+// not reaped.
 func (s *server) signal(id uint64, sig syscall.Signal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c := s.living[id]; c != nil {
-		unix.Kill(-c.pid, sig)
+		Signal(c.pid, sig)
 	}
 	s.tell(notice{Kind: signalled, ID: id})
 }

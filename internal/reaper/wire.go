@@ -34,7 +34,7 @@ type message interface {
 // request is what the runtime wants; it is a start unless it has a signal.
 type request struct {
 	ID     uint64 // of the instance, chosen by the runtime
-	Signal int    // to the instance's process group
+	Signal int    // to the instance, see Signal
 	Start  launch
 }
 

@@ -50,6 +50,7 @@ type Options struct {
 	StallAtCall    bool
 	IgnoreTerm     bool
 	IgnoreEOF      bool
+	JoinGroup      bool
 	Grandchild     bool
 	CleanEnv       bool
 	CloseStdout    bool
@@ -110,6 +111,12 @@ func Run(in io.Reader, out, errw io.Writer, opts Options) int {
 	if opts.IgnoreTerm {
 		signal.Ignore(syscall.SIGTERM)
 	}
+	if opts.JoinGroup {
+		if err := joinParent(); err != nil {
+			fmt.Fprintln(errw, "testserver: join-group:", err)
+			return 1
+		}
+	}
 	if opts.hold {
 		os.NewFile(readyFD, "ready").Close() // tells the parent that signals are set up
 		hold()
@@ -148,6 +155,7 @@ func parse(args []string, errw io.Writer) (Options, error) {
 	fs.BoolVar(&o.StallAtCall, "stall-at-call", false, "stop reading stdin at the first tools/call, which is not answered")
 	fs.BoolVar(&o.IgnoreTerm, "ignore-term", false, "ignore SIGTERM")
 	fs.BoolVar(&o.IgnoreEOF, "ignore-eof", false, "stay alive when stdin ends (at most 10 minutes)")
+	fs.BoolVar(&o.JoinGroup, "join-group", false, "leave its process group for that of its parent")
 	fs.BoolVar(&o.Grandchild, "grandchild", false, "start a sleeping process in a session of its own that holds stdout; tool `grandchild` tells its pid")
 	fs.BoolVar(&o.CleanEnv, "clean-env", false, "the grandchild gets none of the environment, as a daemon that covers its tracks")
 	fs.BoolVar(&o.CloseStdout, "close-stdout", false, "close stdout after notifications/initialized and stay alive")
@@ -193,6 +201,14 @@ func (d *delay) Set(text string) error {
 	parsed, err := time.ParseDuration(text)
 	*d = delay(parsed)
 	return err
+}
+
+func joinParent() error {
+	group, err := syscall.Getpgid(os.Getppid())
+	if err != nil {
+		return err
+	}
+	return syscall.Setpgid(0, group)
 }
 
 func hold() { time.Sleep(maxHold) }
