@@ -17,6 +17,7 @@ var ProtocolVersions = []string{"2025-11-25", "2025-06-18", "2025-03-26", "2024-
 // Bounds of a server's tool list; a server over them fails its start.
 const (
 	MaxTools     = 10000
+	MaxToolBytes = DefaultMaxMessage // of all tools together: as much as one page can hold
 	maxToolPages = 1000
 )
 
@@ -113,7 +114,7 @@ func endedEarly(exit Exit) error {
 // blocks; ctx bounds it.
 func ListTools(ctx context.Context, in Instance) ([]Tool, error) {
 	var tools []Tool
-	cursor := ""
+	cursor, size := "", 0
 	for range maxToolPages {
 		var params []byte
 		if cursor != "" {
@@ -136,6 +137,10 @@ func ListTools(ctx context.Context, in Instance) ([]Tool, error) {
 				return nil, fmt.Errorf("%w: tool %d of tools/list: %v", ErrProtocol, len(tools), err)
 			}
 			tools = append(tools, Tool{Name: name, Raw: raw})
+			size += len(raw)
+		}
+		if size > MaxToolBytes {
+			return nil, fmt.Errorf("%w: the tools of tools/list have more than %d bytes together", ErrProtocol, MaxToolBytes)
 		}
 		if len(tools) > MaxTools {
 			return nil, fmt.Errorf("%w: more than %d tools", ErrProtocol, MaxTools)

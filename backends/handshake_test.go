@@ -88,6 +88,15 @@ func TestHandshakeBoundsTheToolList(t *testing.T) {
 	if _, err := Handshake(t.Context(), "s", s, ClientInfo{}); !errors.Is(err, ErrProtocol) {
 		t.Errorf("15,000 tools: %v", err)
 	}
+	large := `{"tools":[{"name":"a","description":"` + strings.Repeat("x", MaxToolBytes/4) + `"}],"nextCursor":"%d"}`
+	s = &scripted{answers: []string{greeting}}
+	for i := range 4 {
+		s.answers = append(s.answers, fmt.Sprintf(large, i))
+	}
+	s.answers = append(s.answers, `{"tools":[]}`)
+	if _, err := Handshake(t.Context(), "s", s, ClientInfo{}); !errors.Is(err, ErrProtocol) {
+		t.Errorf("more than %d bytes: %v", MaxToolBytes, err)
+	}
 	var answers []string
 	for i := range maxToolPages + 10 {
 		answers = append(answers, fmt.Sprintf(`{"tools":[],"nextCursor":"%d"}`, i))
