@@ -38,7 +38,13 @@ func (c *cell) saveCatalogue(known bool) {
 		c.sys.logger.Error("catalogue not kept", "server", c.id, "err", err)
 		return
 	}
-	batch := persistence.Batch{Docs: []persistence.Doc{{Kind: docTools, ID: c.id, Body: body}}}
+	batch := persistence.Batch{}
+	if len(body) <= persistence.MaxDocBody {
+		batch.Docs = []persistence.Doc{{Kind: docTools, ID: c.id, Body: body}}
+	} else {
+		c.sys.logger.Warn("the tool list is too large to be kept: after a restart of the runtime it is listed once the server ran",
+			"server", c.id, "bytes", len(body), "limit", persistence.MaxDocBody)
+	}
 	if known {
 		batch.Events = append(batch.Events, c.sys.record(supervisor.Event{
 			Kind: supervisor.ToolsChanged, Server: c.id, Epoch: c.machine.Epoch,
