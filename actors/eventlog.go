@@ -3,6 +3,7 @@ package actors
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -33,8 +34,8 @@ type eventLog struct {
 	store   persistence.Store
 	waiting []commit
 	told    []commit // written, the askers not yet answered
-	toldErr error
-	calls   bool // the call buffer wants to be flushed
+	toldErr []error  // of each
+	calls   bool     // the call buffer wants to be flushed
 	writing bool
 	flushes []flushAll
 	dropped uint64 // events refused for want of room, not yet on record
@@ -75,7 +76,7 @@ func (l *eventLog) receive(ctx actor.Context) {
 
 func (l *eventLog) onWritten(m written) {
 	l.writing = false
-	l.told, l.toldErr = m.commits, m.err
+	l.told, l.toldErr = m.commits, m.errs
 	if m.callErr != nil {
 		l.sys.callLogFailed(m.callErr)
 		l.owed = m.dropped
@@ -91,16 +92,16 @@ func (l *eventLog) onWritten(m written) {
 // telling one of them panics.
 func (l *eventLog) tellWriters() {
 	for len(l.told) > 0 {
-		c := l.told[0]
-		l.told = l.told[1:]
+		c, err := l.told[0], l.toldErr[0]
+		l.told, l.toldErr = l.told[1:], l.toldErr[1:]
 		if c.done != nil {
-			c.done(l.toldErr)
-		} else if l.toldErr != nil {
+			c.done(err)
+		} else if err != nil {
 			l.sys.eventsLost.Add(uint64(len(c.batch.Events)))
-			l.sys.logger.Error("events not written", "err", l.toldErr, "events", len(c.batch.Events))
+			l.sys.logger.Error("events not written", "err", err, "events", len(c.batch.Events))
 		}
 	}
-	l.told = nil
+	l.told, l.toldErr = nil, nil
 }
 
 // panicked takes up what receive left half done: the writer must not rest
@@ -138,9 +139,12 @@ func (l *eventLog) write() {
 	l.sys.goes.Add(1)
 	go func() {
 		defer l.sys.goes.Done()
-		w := written{commits: group, dropped: dropped}
+		w := written{commits: group, errs: make([]error, len(group)), dropped: dropped}
 		defer func() { l.sys.tell(l.sys.eventlog, w) }()
-		defer l.sys.contained("eventlog writer", func(err error) { w.err, w.callErr = err, err })
+		defer l.sys.contained("eventlog writer", func(err error) {
+			w.callErr = err
+			fill(w.errs, err)
+		})
 		if len(group) > 0 {
 			batches := make([]persistence.Batch, len(group))
 			for i, c := range group {
@@ -149,7 +153,8 @@ func (l *eventLog) write() {
 					batches[i].Docs = c.docs()
 				}
 			}
-			if w.err = storeError(l.store.Commit(batches...)); w.err == nil {
+			commitEach(l.store, batches, w.errs)
+			if slices.Contains(w.errs, nil) {
 				l.sys.feed.advance()
 			}
 		}
@@ -159,6 +164,31 @@ func (l *eventLog) write() {
 			}
 		}
 	}()
+}
+
+// commitEach writes the batches of a group and puts the error of each into errs.
+// One that the store can never take fails alone, not with those of others which
+// came at the same moment.
+func commitEach(store persistence.Store, batches []persistence.Batch, errs []error) {
+	err := store.Commit(batches...)
+	n := len(batches)
+	if n > 1 && (errors.Is(err, persistence.ErrTooLarge) || errors.Is(err, persistence.ErrInvalid)) {
+		commitEach(store, batches[:n/2], errs[:n/2])
+		commitEach(store, batches[n/2:], errs[n/2:])
+		return
+	}
+	stored := 0
+	var partial *persistence.PartialError
+	if errors.As(err, &partial) {
+		stored = partial.Applied
+	}
+	fill(errs[stored:], storeError(err))
+}
+
+func fill(errs []error, err error) {
+	for i := range errs {
+		errs[i] = err
+	}
 }
 
 // storeError gives the store's refusals the name that the API answers with.

@@ -245,7 +245,7 @@ type (
 	// written: writer goroutine → eventlog.
 	written struct {
 		commits []commit
-		err     error
+		errs    []error // of each commit
 		callErr error
 		dropped uint64 // events that the calls were to tell of as lost
 	}
