@@ -241,19 +241,35 @@ func (f *fields) texts(name string) []string {
 	return list
 }
 
-// textMap reads an object whose values are all strings.
-func (f *fields) textMap(name string) *map[string]string {
+// inner reads an object of fields; what is no object is told as what it must be.
+func (f *fields) inner(name, what string) (o object, ok bool) {
 	raw, ok := f.raw(name)
 	if !ok {
-		return nil
+		return o, false
 	}
 	if raw[0] != '{' {
-		f.fault(name, "must be an object of strings")
-		return nil
+		f.fault(name, "must be an object%s", what)
+		return o, false
 	}
 	o, err := splitObject(raw)
 	if err != nil {
 		f.fault(name, "must have each name once, and no more than %d", maxMembers)
+	}
+	return o, err == nil
+}
+
+// faultsOf takes the faults of the fields in one of these, under both names.
+func (f *fields) faultsOf(name string, inner *fields) {
+	for i := range inner.faults {
+		f.names = append(f.names, name+"."+inner.names[i])
+		f.faults = append(f.faults, name+"."+inner.faults[i])
+	}
+}
+
+// textMap reads an object whose values are all strings.
+func (f *fields) textMap(name string) *map[string]string {
+	o, ok := f.inner(name, " of strings")
+	if !ok {
 		return nil
 	}
 	m := make(map[string]string, len(o.keys))

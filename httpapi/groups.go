@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -221,9 +220,7 @@ func (f *fields) canary() **supervisor.Canary {
 		inner.fault("percent", "is required")
 	}
 	setIf(&canary.Percent, inner.integer("percent", 0, 100))
-	for i, name := range inner.names {
-		f.fault("canary."+name, "%s", strings.TrimPrefix(inner.faults[i], name+" "))
-	}
+	f.faultsOf("canary", inner)
 	return &canary
 }
 

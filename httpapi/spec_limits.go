@@ -10,19 +10,11 @@ import (
 // limits reads resources as the configuration file spells them: memory is a
 // size such as "512m" or a number of bytes, cpu a number of cores or its text.
 func (f *fields) limits() (l supervisor.Limits) {
-	raw, ok := f.raw("resources")
+	o, ok := f.inner("resources", " with memory, cpu and pids")
 	if !ok {
 		return l
 	}
-	if raw[0] != '{' {
-		f.fault("resources", "must be an object with memory, cpu and pids")
-		return l
-	}
-	o, err := splitObject(raw)
-	if err != nil {
-		f.fault("resources", "must have each name once, and no more than %d", maxMembers)
-		return l
-	}
+	var err error
 	for _, key := range o.keys {
 		if !slices.Contains([]string{"memory", "cpu", "pids"}, key) {
 			f.fault("resources", "has the unknown name %s, known are memory, cpu, pids", quoteClient(key))

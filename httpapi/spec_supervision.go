@@ -36,17 +36,8 @@ func (f *fields) word(name string, words ...string) string {
 }
 
 func (f *fields) backoff() supervisor.Backoff {
-	raw, ok := f.raw("backoff")
+	o, ok := f.inner("backoff", "")
 	if !ok {
-		return supervisor.Backoff{}
-	}
-	if raw[0] != '{' {
-		f.fault("backoff", "must be an object")
-		return supervisor.Backoff{}
-	}
-	o, err := splitObject(raw)
-	if err != nil {
-		f.fault("backoff", "must have each name once, and no more than %d", maxMembers)
 		return supervisor.Backoff{}
 	}
 	inner := &fields{object: o}
@@ -57,10 +48,7 @@ func (f *fields) backoff() supervisor.Backoff {
 	setIf(&b.Max, inner.duration("max_s", supervisor.MinBackoff, supervisor.MaxBackoff))
 	setIf(&b.Jitter, inner.share("jitter"))
 	setIf(&b.ResetAfter, inner.duration("reset_after_s", time.Second, supervisor.MaxResetAfter))
-	for i := range inner.faults {
-		f.names = append(f.names, "backoff."+inner.names[i])
-		f.faults = append(f.faults, "backoff."+inner.faults[i])
-	}
+	f.faultsOf("backoff", inner)
 	return b
 }
 
