@@ -78,6 +78,24 @@ func joinAnswers(answers [][]byte) (out []byte) {
 	return append(out, ']')
 }
 
+// takeBatch answers what is no message, hears notifications, and has each request run, which may reply later.
+func (f *Front) takeBatch(s *session, messages []json.RawMessage, run func(raw []byte, env jsonrpc.Envelope, reply func(answer []byte))) (answers [][]byte) {
+	answers = make([][]byte, len(messages))
+	for i, raw := range messages {
+		var env jsonrpc.Envelope
+		switch err := jsonrpc.Scan(raw, f.limits, &env); {
+		case err != nil:
+			code, text := scanError(err)
+			answers[i] = jsonrpc.AppendError(nil, env.ID.Of(raw), code, text)
+		case env.Kind == jsonrpc.Request:
+			run(raw, env, func(answer []byte) { answers[i] = answer })
+		case env.Kind == jsonrpc.Notification:
+			f.notify(s, raw, &env)
+		}
+	}
+	return answers
+}
+
 // batch answers an array of messages as 2025-03-26 demands. Requests run
 // beside each other, answers come in their order.
 func (f *Front) batch(ctx *fasthttp.RequestCtx, s *session, body []byte) {
@@ -86,25 +104,15 @@ func (f *Front) batch(ctx *fasthttp.RequestCtx, s *session, body []byte) {
 		httpError(ctx, fasthttp.StatusBadRequest, nil, code, fault)
 		return
 	}
-	answers := make([][]byte, len(messages))
 	slots := make(chan struct{}, batchRequests)
 	var running sync.WaitGroup
-	for i, raw := range messages {
-		var env jsonrpc.Envelope
-		switch err := jsonrpc.Scan(raw, f.limits, &env); {
-		case err != nil:
-			code, message := scanError(err)
-			answers[i] = jsonrpc.AppendError(nil, env.ID.Of(raw), code, message)
-		case env.Kind == jsonrpc.Request:
-			slots <- struct{}{}
-			running.Go(func() {
-				defer func() { <-slots }()
-				answers[i] = f.request(nil, s, raw, &env, nil)
-			})
-		case env.Kind == jsonrpc.Notification:
-			f.notify(s, raw, &env)
-		}
-	}
+	answers := f.takeBatch(s, messages, func(raw []byte, env jsonrpc.Envelope, reply func([]byte)) {
+		slots <- struct{}{}
+		running.Go(func() {
+			defer func() { <-slots }()
+			reply(f.request(nil, s, raw, &env, nil))
+		})
+	})
 	running.Wait()
 	out := joinAnswers(answers)
 	if out == nil {

@@ -222,24 +222,14 @@ func (c *stdio) batch(ctx context.Context, raw []byte) {
 		c.write(jsonrpc.AppendError(nil, nil, code, fault))
 		return
 	}
-	answers := make([][]byte, len(messages))
 	var running sync.WaitGroup
-	for i, message := range messages {
-		var env jsonrpc.Envelope
-		switch err := jsonrpc.Scan(message, c.front.limits, &env); {
-		case err != nil:
-			code, text := scanError(err)
-			answers[i] = jsonrpc.AppendError(nil, env.ID.Of(message), code, text)
-		case env.Kind == jsonrpc.Request:
-			running.Add(1)
-			c.answer(ctx, message, env, func(answer []byte) {
-				answers[i] = answer
-				running.Done()
-			})
-		case env.Kind == jsonrpc.Notification:
-			c.front.notify(c.session, message, &env)
-		}
-	}
+	answers := c.front.takeBatch(c.session, messages, func(raw []byte, env jsonrpc.Envelope, reply func([]byte)) {
+		running.Add(1)
+		c.answer(ctx, raw, env, func(answer []byte) {
+			reply(answer)
+			running.Done()
+		})
+	})
 	c.calls.Go(func() {
 		running.Wait()
 		c.write(joinAnswers(answers))
