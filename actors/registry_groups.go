@@ -184,6 +184,15 @@ func (r *registry) createGroup(m createGroup) {
 
 // applyGroup gives a group its spec and lets its members tell it how they are.
 func (r *registry) applyGroup(g *group, spec supervisor.GroupSpec, cells []*cell, reply chan error) {
+	// A member may have been deleted meanwhile; its removal is the next change.
+	present := spec
+	cells = slices.DeleteFunc(slices.Clone(cells), func(c *cell) bool {
+		gone := r.sys.fleet.Load().byID[c.id] != c
+		if gone {
+			present = present.Without(c.id)
+		}
+		return gone
+	})
 	for _, m := range g.durable.Members {
 		if c := r.sys.fleet.Load().byID[m.ID]; c != nil && !slices.Contains(cells, c) {
 			unwatch(c, g)
@@ -194,7 +203,7 @@ func (r *registry) applyGroup(g *group, spec supervisor.GroupSpec, cells []*cell
 		watch(c, g)
 	}
 	g.durable = spec
-	r.sys.tell(g.pid, applyGroup{spec, cells, reply})
+	r.sys.tell(g.pid, applyGroup{present, cells, reply})
 }
 
 // watch and unwatch change the list of a server's groups; only the registry
@@ -245,17 +254,7 @@ func (r *registry) changeGroup(m changeGroup) {
 	r.busy[m.id] = true
 	r.commit(batch, func(err error) {
 		if err == nil {
-			// A member may have been deleted meanwhile; its removal is the next change.
-			present := spec
-			cells = slices.DeleteFunc(cells, func(c *cell) bool {
-				gone := r.sys.fleet.Load().byID[c.id] != c
-				if gone {
-					present = present.Without(c.id)
-				}
-				return gone
-			})
-			r.applyGroup(g, present, cells, m.reply)
-			g.durable = spec
+			r.applyGroup(g, spec, cells, m.reply)
 		} else {
 			answer(m.reply, err)
 		}
